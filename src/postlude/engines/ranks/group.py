@@ -82,7 +82,7 @@ class Member:
     host: Host
 
     def named(self, rank: int) -> str:
-        return f"trainer rank {rank} (host {self.host.name})"
+        return f"trainer rank {rank} on host {self.host.name}"
 
 
 class RayCrew:
