@@ -72,7 +72,9 @@ async def _ranked(
     from postlude.engines.ranks.crew import Terms
     from postlude.engines.ranks.engine import RankedEngine
     from postlude.engines.ranks.journal import Journal
+    from postlude.footprint import require_room_of_ranks
 
+    require_room_of_ranks(prepared)
     recipe = prepared.recipe
     terms, note = Terms.of(recipe.engine), around.note or around.say
     on = supervision.Around(around.say, note, around.stopping, around.step, command(around.folder, []))

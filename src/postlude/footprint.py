@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, prod
 from pathlib import Path
@@ -27,6 +27,7 @@ from postlude.rewards.functions import JudgedReward, LearnedReward
 from postlude.runs.checkpoints import latest_model
 from postlude.sizing import Estimate, Setting, Shape
 from postlude.sizing.estimate import least_held, sized
+from postlude.sizing.host import host_of
 from postlude.sizing.ranks import shared_out
 from postlude.sizing.setting import Loaded
 from postlude.sizing.shape import number_of, size_in
@@ -254,6 +255,56 @@ def require_room(prepared: Prepared, reference: bool) -> None:
         "`postlude memory` shows all of it.",
         code="out-of-memory",
     )
+
+
+def require_room_of_ranks(prepared: Prepared) -> None:
+    """The same of several trainers. Raises ConfigError. Of those of another cluster nothing is known here."""
+    if text := short_of_ranks(prepared):
+        raise ConfigError(text, code="out-of-memory")
+
+
+def short_of_ranks(prepared: Prepared) -> str:
+    """What is missing of memory for several trainers; empty where they fit, or where that cannot be known here.
+
+    On GPUs each has its own; on a CPU all of them, and the process that samples, share the machine's."""
+    recipe, ranks = prepared.recipe, prepared.recipe.engine.trainers
+    if recipe.engine.address != "local":
+        return ""
+    try:
+        shape = shape_of(recipe.model.path)
+        setting = setting_of(recipe, work_of(prepared), others_of(prepared))
+    except ConfigError:
+        return ""
+    device = device_of(recipe.engine)
+    room = free(device)
+    usable = USABLE * room.bytes
+    if device.type == "cuda":
+        needs = least_held(shape, shared_out(setting, ranks))
+        taken = f"each of {ranks} trainers takes at least {needs / GIB:.2g} GiB of its GPU"
+        fits = _fewer(lambda other: least_held(shape, shared_out(other, ranks)) <= usable, setting)
+    else:
+        samples = not recipe.servers and (setting.samples or setting.work.answers > 0)
+        host = host_of(shape, setting, ranks, samples)
+        needs = host.needs
+        taken = (
+            f"{ranks} trainers on this machine take at least {needs / GIB:.2g} GiB together ({host.rank / GIB:.2g} "
+            f"each, {host.driver / GIB:.2g} for the process that samples; {host.loading / GIB:.2g} while all load)"
+        )
+        fits = _fewer(lambda other: host_of(shape, other, ranks, samples).needs <= usable, setting)
+        fits += ["engine.trainers=1"] if least_held(shape, setting) <= usable else []
+    if needs <= usable:
+        return ""
+    tail = f"This would fit: {'; or '.join(fits)}." if fits else "Take a smaller model, or more memory."
+    return (
+        f"memory: {taken}, and {room.bytes / GIB:.2g} GiB are free ({room.bound}). {tail} `postlude memory` shows what "
+        "a rank takes."
+    )
+
+
+def _fewer(fits: Callable[[Setting], bool], setting: Setting) -> list[str]:
+    """Settings under which trainers fit, of those that take less of each."""
+    changes = {"model.lora.rank=16": replace(setting, lora=setting.lora or Lora())}
+    return [key for key, other in changes.items() if other != setting and fits(other)]
 
 
 def _fits(shape: Shape, setting: Setting, room: Free) -> bool:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import Batch, pack
 from postlude.engines.local.engine import LocalEngine
 from postlude.engines.protocol import Engine, Part, Rates
+from postlude.engines.ranks.crew import Blueprint, Start, Terms
+from postlude.engines.ranks.engine import RankedEngine
+from postlude.engines.ranks.supervision import Supervision
+from postlude.engines.settings import Local, Optimizer
 from postlude.errors import TrainingError
+from postlude.models.load import inspect
+from postlude.models.spec import ModelSpec
 from postlude.objectives import TokenObjective
+from tests.ranks import Processes, Single
 from tests.refusals import refused
 from tests.streaming import rolled_out
 
@@ -34,16 +44,65 @@ def in_small_passes(folder: Path) -> Engine:
 def with_adapter(folder: Path) -> Engine:
     from postlude.models.lora import Lora
 
+    torch.manual_seed(0)
     return LocalEngine.open(str(folder), dtype="float64", lora=Lora(4))
 
 
-ENGINES = [local, in_small_passes, with_adapter]
+def of_one_rank(folder: Path) -> Engine:
+    return ranked(folder, Single.start, 1)
+
+
+def of_two_ranks(folder: Path) -> Engine:
+    return ranked(folder, PAIR.start, 2)
+
+
+def ranked(folder: Path, start: Start, size: int) -> Engine:
+    blueprint = Blueprint(ModelSpec(str(folder)), Optimizer(), Local(dtype="float64"), 0, keep_reference=True)
+    ranks = Supervision(start, blueprint, Terms(size))
+    return asyncio.run(RankedEngine.open(ranks, inspect(blueprint.spec), Path(tempfile.mkdtemp())))
+
+
+class Pair:
+    """Two processes for all tests of this module, which get a new engine for each."""
+
+    crew: Processes | None = None
+    size = 2
+
+    async def start(self, blueprint: Blueprint) -> Pair:
+        self.crew = self.crew or Processes(2)
+        await self.crew.build(blueprint)
+        return self
+
+    async def call(self, method: str, shared: Any = None, each: Sequence[Any] | None = None) -> list[Any]:
+        assert self.crew is not None
+        return await self.crew.call(method, shared, each)
+
+    async def close(self) -> None:
+        """They stay for the next test."""
+
+    def end(self) -> None:
+        if self.crew is not None:
+            self.crew.end()
+
+
+PAIR = Pair()
+ENGINES = [local, in_small_passes, with_adapter, of_one_rank, of_two_ranks]
 RATES = Rates(1e-2)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def pair_ends() -> Iterator[None]:
+    yield
+    PAIR.end()
+
+
 @pytest.fixture(params=ENGINES, ids=lambda make: make.__name__)
-def engine(request: pytest.FixtureRequest, model_folder: Path) -> Engine:
-    make: Make = request.param
+def make(request: pytest.FixtureRequest) -> Make:
+    return request.param
+
+
+@pytest.fixture
+def engine(make: Make, model_folder: Path) -> Engine:
     return make(model_folder)
 
 
@@ -85,12 +144,12 @@ def test_a_rate_of_0_moves_nothing(engine: Engine) -> None:
     assert torch.equal(logprobs(engine), before)
 
 
-def test_parts_add_up(engine: Engine, model_folder: Path) -> None:
+def test_parts_add_up(make: Make, model_folder: Path) -> None:
     """Two halves of coefficient 0.5 are the whole."""
-    other = type(engine).open(str(model_folder), keep_reference=True, dtype="float64")  # type: ignore[attr-defined]
-    batch = drawn(other)
-    whole = update(other)
-    halves = update(other.__class__.open(str(model_folder), dtype="float64"), *[Part(batch, objective(), 0.5)] * 2)
+    engine = make(model_folder)
+    batch = drawn(engine)
+    whole = update(engine)
+    halves = update(make(model_folder), *[Part(batch, objective(), 0.5)] * 2)
     assert halves["grad_norm"] == pytest.approx(whole["grad_norm"], rel=1e-9)
 
 
@@ -144,9 +203,12 @@ def test_left_out_updates_are_counted_in_a_row_and_across_a_resume(engine: Engin
 
 
 def test_weights_that_are_not_finite_are_neither_published_nor_saved(engine: Engine, tmp_path: Path) -> None:
-    parameter = next(p for p in engine.sampler.model.net.parameters() if p.requires_grad)  # type: ignore[attr-defined]
-    with torch.no_grad():
-        parameter.view(-1)[0] = float("nan")
+    asyncio.run(engine.save(tmp_path / "sound"))
+    (file,) = (tmp_path / "sound").glob("*model.safetensors")
+    tensors = load_file(file)
+    next(iter(tensors.values())).view(-1)[0] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    asyncio.run(engine.load(tmp_path / "sound"))
     for call in (engine.publish(), engine.save(tmp_path / "saved")):
         with refused("not-finite", said="the weights are not finite any more", kind=TrainingError):
             asyncio.run(call)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from postlude.check import check
+from postlude.footprint import require_room_of_ranks, short_of_ranks
 from postlude.preflight import ranks
+from postlude.recipe.opening import document_of
+from postlude.sizing.typical import MODELS
 from tests.preflight.conftest import look, write
+from tests.refusals import refused
 
 TWO = ("engine.trainers=2", "engine.device=cpu")
 DPO = ("model=chat", "data=pairs.jsonl", "engine.device=cpu")
@@ -28,6 +35,20 @@ def test_ranks_are_told_with_what_each_has_and_what_one_that_is_lost_costs(here:
     assert "said nothing for 600 s" in table["a lost rank"] and "3 times at most" in table["a lost rank"]
     assert section.figures["rank_bytes"] < section.figures["alone_bytes"]
     assert report.verdict == "ok"
+
+
+def test_trainers_that_do_not_fit_their_machine_are_refused_before_one_is_started(here: Path) -> None:
+    prepared = check(document_of(Path("dpo"), [*DPO, "engine.trainers=4"]))
+    assert short_of_ranks(prepared) == ""
+    (here / "large").mkdir()
+    (here / "large" / "config.json").write_text(json.dumps(MODELS["72B"].values))
+    model = replace(prepared.recipe.model, path=str(here / "large"))
+    prepared = replace(prepared, recipe=replace(prepared.recipe, model=model))
+    with refused("out-of-memory", said="4 trainers on this machine take at least") as caught:
+        require_room_of_ranks(prepared)
+    assert "while all load" in str(caught.value) and "Take a smaller model, or more memory." in str(caught.value)
+    elsewhere = replace(prepared.recipe.engine, address="auto")
+    assert short_of_ranks(replace(prepared, recipe=replace(prepared.recipe, engine=elsewhere))) == ""
 
 
 def test_a_share_that_others_wait_for_is_a_warning(here: Path) -> None:

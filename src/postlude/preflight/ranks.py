@@ -13,7 +13,7 @@ from postlude.engines.gpus import gpus_here
 from postlude.engines.ranks.shares import Effort, Shares, share_out
 from postlude.engines.ranks.shipping import ShippedBatch
 from postlude.errors import ConfigError
-from postlude.footprint import others_of, setting_of, shape_of, work_of
+from postlude.footprint import others_of, setting_of, shape_of, short_of_ranks, work_of
 from postlude.preflight.commits import written_bytes
 from postlude.preflight.report import Section
 from postlude.prepared import Prepared
@@ -77,6 +77,8 @@ def _memory(prepared: Prepared, section: Section) -> None:
     section.figures |= {"rank_bytes": rank.peak, "alone_bytes": whole.peak}
     text = f"about {size(rank.peak)} on each rank, by arithmetic; {size(whole.peak)} in one process"
     section.table.append(("memory", text))
+    if short := short_of_ranks(prepared):
+        section.broken("out-of-memory", short, "Set what it names.")
 
 
 def look_at_shares(prepared: Prepared, groups: Sequence[Group], section: Section) -> None:

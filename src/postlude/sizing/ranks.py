@@ -20,14 +20,16 @@ ADDED_IN = 4
 
 
 def shared_out(setting: Setting, ranks: int) -> Setting:
-    """One of so many ranks: it trains its share of an update, and samples nothing."""
+    """One of so many ranks: it trains its share of an update, samples nothing, and asks no reward model or judge."""
     if ranks == 1:
         return replace(setting, ranks=1)
-    return replace(setting, ranks=ranks, work=share_of(setting.work, ranks), apart=False, samples=False)
+    return replace(setting, ranks=ranks, work=share_of(setting.work, ranks), apart=False, samples=False, others=())
 
 
 def share_of(work: Work, ranks: int) -> Work:
-    """The largest share that one of so many ranks has of an update and of a draw: whole pieces."""
+    """The largest share that one of so many ranks has of an update and of a draw: whole pieces; all of it alone."""
+    if ranks == 1:
+        return work
 
     def share(tokens: int) -> int:
         return max(work.piece, -(-tokens // ranks)) if tokens else 0

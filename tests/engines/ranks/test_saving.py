@@ -151,19 +151,26 @@ def require_gathered(crew: Processes, engine: LocalEngine, file: Path) -> None:
 
 
 def test_a_rank_that_cannot_write_says_so_and_all_go_on(crew: Processes, model_folder: Path, tmp_path: Path) -> None:
-    plan = blueprint(model_folder)
-    ask(crew, "build", plan)
+    ask(crew, "build", blueprint(model_folder, keep_reference=True))
+    ask(crew, "refresh_reference", 1.0)
     (tmp_path / "file").write_text("in the way")
-    said = ask(crew, "save", tmp_path / "file" / "step", COUNTERS)
-    with pytest.raises(OSError, match="trainer rank 0: Not a directory"):
-        require_written(said)
-    assert said[1] is None
-    said = ask(crew, "gather", tmp_path / "file" / "weights", None)
-    with pytest.raises(OSError, match="trainer rank 0: Not a directory"):
-        require_written(said)
+    require_unwritten(ask(crew, "save", tmp_path / "file" / "step", COUNTERS), "Not a directory")
+    require_unwritten(ask(crew, "gather", tmp_path / "file" / "weights", None), "Not a directory")
+    (tmp_path / "full" / "trainer").mkdir(parents=True)
+    (tmp_path / "full" / "trainer" / "reference.safetensors").symlink_to("/dev/full")
+    require_unwritten(ask(crew, "save", tmp_path / "full", COUNTERS), "No space left on device")
+    (tmp_path / ".weights.new").symlink_to("/dev/full")
+    require_unwritten(ask(crew, "gather", tmp_path / "weights", None), "No space left on device")
+    assert not (tmp_path / "weights").exists()
     ask(crew, "rehearse", None)
     require_written(ask(crew, "save", tmp_path / "step", COUNTERS))
     assert (tmp_path / "step" / "model.safetensors").exists()
+
+
+def require_unwritten(said: list[Any], why: str) -> None:
+    with pytest.raises(OSError, match=f"trainer rank 0: {why}"):
+        require_written(said)
+    assert said[1] is None
 
 
 def test_large_ones_are_written_in_parts_and_read_by_one_process(
@@ -189,6 +196,8 @@ def test_large_ones_are_written_in_parts_and_read_by_one_process(
     with quiet():
         again.write(tmp_path / "again")
     require_same_files(tmp_path / "one", tmp_path / "again")
+    ask(crew, "save", tmp_path / "one", COUNTERS)  # over what is there: one form of the optimiser is left
+    assert contents(tmp_path / "one").keys() == theirs.keys()
     (tmp_path / "ranks" / parts[0]).unlink()
     with pytest.raises(EngineError, match="holds 1 of the 2 files that as many ranks wrote"):
         again.take_up(tmp_path / "ranks")

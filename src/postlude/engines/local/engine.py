@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from postlude.engines.local import saving
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.free import Free, free, give_back
-from postlude.engines.local.memory import choose
+from postlude.engines.local.memory import choose, gathered, local_of
 from postlude.engines.local.model import LocalModel, without_dropout
 from postlude.engines.local.ranks import Ranks
 from postlude.engines.local.threads import Workplace
@@ -32,6 +32,7 @@ from postlude.models.quiet import quiet
 from postlude.models.spec import Critic, ModelSpec
 from postlude.models.spread import by_first
 from postlude.runs.durable import flush_tree
+from postlude.sizing.ranks import share_of
 from postlude.sizing.work import BUDGET, GIB, Asked, Held, Plan, Work
 
 LIMITS = "limits.json"
@@ -118,7 +119,7 @@ class LocalEngine:
         if not own_sampler:
             trainer.make_room = sampler.prefixes.clear
         engine = cls(model, sampler, trainer, Plan(0, 0, 0))
-        work = work or Work()
+        work = share_of(work or Work(), trainer.ranks.size)
         asked = Asked(held.token_budget, held.head_chunk, held.cache_gib)
         with trainer.workplace:
             left = _share_of(free(model.device), trainer.ranks)
@@ -138,11 +139,12 @@ class LocalEngine:
         owned = [p for part in parts for p in part.owned]
         apart = self.sampler.model is not self.model
         copies = (self.trainer.reference.frozen is not None) + apart
-        critic = _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0
-        masters = _bytes(master for p, master in zip(trained, owned, strict=True) if master is not p)
-        halves = _bytes(p for p, master in zip(trained, owned, strict=True) if master is not p)  # have gradients, too
-        weights = (1 + copies) * _bytes(self.model.net.parameters()) + critic + masters
-        growing = _bytes(owned) if work.trains else 0
+        critic = _here(self.trainer.critic.net.parameters()) if self.trainer.critic else 0
+        masters = _here(master for p, master in zip(trained, owned, strict=True) if master is not p)
+        halves = _here(p for p, master in zip(trained, owned, strict=True) if master is not p)  # have gradients, too
+        weights = (1 + copies) * _here(self.model.net.parameters()) + critic + masters
+        weights += gathered(self.model, self.trainer.critic, self.trainer.ranks.size)
+        growing = _here(owned) if work.trains else 0
         decoding = self.model.direct.copied if self.model.direct else 0
         return Held(weights, growing + (halves if work.trains else 0), 2 * growing, decoding, apart)
 
@@ -312,11 +314,16 @@ class LocalEngine:
             p for p in self.model.net.parameters() if p.requires_grad or not hasattr(self.model.net, "peft_config")
         ]
         critic = _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0
-        return _bytes(whole) + critic + (3 if half else 2) * each * trained
+        return self._stored(whole) + critic + (3 if half else 2) * each * trained
+
+    def _stored(self, tensors: Iterable[Tensor]) -> int:
+        """Bytes in the model's own precision, which ranks hold in float32 where it is a half."""
+        return sum(p.numel() * min(p.element_size(), self.model.dtype.itemsize) for p in tensors)
 
     def held_bytes(self) -> dict[str, int]:
-        """Bytes of weights, the optimiser once it has taken a step, gradients, and copies of the weights."""
-        weights = _bytes(self.model.net.parameters())
+        """Bytes of weights, the optimiser once it has taken a step, gradients, and copies of the weights; of the whole
+        model, also where several ranks hold it."""
+        weights = self._stored(self.model.net.parameters())
         trained = self.trainer.parameters()[0]
         each = self.trainer.dtype.itemsize
         master = each * trained if self.model.dtype in (torch.bfloat16, torch.float16) else 0
@@ -336,7 +343,13 @@ class LocalEngine:
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
+    """Of whole tensors, wherever they are."""
     return sum(p.numel() * p.element_size() for p in tensors)
+
+
+def _here(tensors: Iterable[Tensor]) -> int:
+    """Of what this process holds of them."""
+    return _bytes(local_of(p) for p in tensors)
 
 
 def _share_of(left: Free, ranks: Ranks) -> Free:

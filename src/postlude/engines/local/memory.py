@@ -6,11 +6,13 @@ batches that are tried.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from postlude.batch import Batch, pack
 from postlude.data import Completion, Group, Prompt
@@ -20,12 +22,19 @@ from postlude.engines.local.measuring import peak
 from postlude.engines.local.model import LocalModel
 from postlude.engines.local.ranks import Alone, Ranks
 from postlude.errors import ConfigError
+from postlude.models.dtypes import Dtype
+from postlude.models.lora import Lora
 from postlude.sizing import choosing
 from postlude.sizing.activations import costs as formula_costs
 from postlude.sizing.activations import is_counted
 from postlude.sizing.choosing import Machine, first_chunk, micro_of, room_of
+from postlude.sizing.ranks import added_up_bytes, gathered_bytes
+from postlude.sizing.setting import Setting
 from postlude.sizing.shape import Shape, of_values
 from postlude.sizing.work import BUDGET, CPU_CACHE, GPU_CACHE, Asked, Costs, Held, Kept, Plan, Work
+
+DTYPES: Mapping[int, Dtype] = {2: "bfloat16", 4: "float32", 8: "float64"}
+"""Bytes of a number -> what stands for all that have so many."""
 
 
 def choose(
@@ -80,6 +89,32 @@ def _most_cache(model: LocalModel) -> int:
     if model.device.type == "cuda":
         return int(GPU_CACHE * torch.cuda.get_device_properties(model.device).total_memory)
     return CPU_CACHE
+
+
+def local_of(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor: of one that is spread over ranks, its part."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def gathered(model: LocalModel, critic: LocalModel | None, ranks: int) -> int:
+    """Bytes that each of several ranks gathers in a pass, and of a layer's gradients on their way to the others; 0 of a
+    model whose shape is not known."""
+    if ranks == 1:
+        return 0
+    try:
+        shape, other = shape_of(model), shape_of(critic) if critic else None
+    except ConfigError:
+        return 0
+    rank = kept_of(model).rank
+    setting = Setting(
+        dtype=DTYPES[model.dtype.itemsize],
+        ranks=ranks,
+        scores=model.reads == "scores",
+        critic="own" if critic else None,
+        critic_shape=other,
+        lora=Lora(rank) if rank else None,
+    )
+    return gathered_bytes(shape, setting) + added_up_bytes(shape, setting)
 
 
 def spare_cache(model: LocalModel) -> int:

@@ -85,9 +85,10 @@ def _write_optimizer(trainer: LocalTrainer, state: Path) -> None:
     ranks = trainer.ranks
     tensors = dict(_tensors(trainer))
     if ranks.size > 1 and sum(one.numel() * one.itemsize for one in tensors.values()) > LARGEST:
-        by_first(ranks, lambda: _cleared(state / PARTS).mkdir())
+        by_first(ranks, lambda: (_clear(state), (state / PARTS).mkdir()))
         apart(ranks, lambda: _write_part(trainer, tensors, state / PARTS))
     else:
+        by_first(ranks, lambda: _clear(state))
         pieces.write(state / OPTIMIZER, tensors, ranks)
     owned = ((name, trainer.optimizer.state.get(one, {})) for name, _, one in trainer.named)
     notes = {
@@ -109,11 +110,11 @@ def _tensors(trainer: LocalTrainer) -> Iterator[tuple[str, Tensor]]:
             yield f"{name}::{MASTER}", owned.detach().contiguous()
 
 
-def _cleared(folder: Path) -> Path:
-    """The place of a folder, with nothing there: of another number of ranks, files would stay."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    return folder
+def _clear(state: Path) -> None:
+    """Take away an optimiser that lies there, in the other form or of another number of ranks: which counts?"""
+    (state / OPTIMIZER).unlink(missing_ok=True)
+    if (state / PARTS).exists():
+        shutil.rmtree(state / PARTS)
 
 
 def _write_part(trainer: LocalTrainer, tensors: dict[str, Tensor], folder: Path) -> None:
