@@ -183,9 +183,10 @@ scale-servers: .venv/installed-dev
 scale-ranks: .venv/installed-dev
 	$(BIN)/python -m bench.scale_ranks $(if $(PARTS),--only $(PARTS))
 
-# What the driver's share of a step takes, by tokens: docs/scale.md.
+# What several processes cost: the driver's share of a step, answers read, weights on their way, ranks, a server with lag
+# 0 and 1; four minutes. PARTS="driver answers" makes some. docs/scale.md has a table of it.
 bench-scale: .venv/installed-dev
-	$(BIN)/python -m bench.scale
+	$(BIN)/python -m bench.scale $(if $(PARTS),--only $(PARTS))
 
 study: .venv/installed
 	$(BIN)/python -m bench.demo_seeds

@@ -174,11 +174,14 @@ def _best(sizes: _Sizes, members: NDArray[np.int64], ranks: int, keeps_groups: b
     pool = _Pool(sizes.group[members], sizes.answer_work[members], sizes.prompt_work)
     even = float(pool.work.sum() + pool.prompt_work[np.unique(pool.group)].sum()) / ranks
     enough = (1 + SLACK) * max(even, float((pool.work + pool.prompt_work[pool.group]).max()))  # nothing is below that
-    tried = [_deal(pool, ranks, math.inf, math.inf)]
     largest = 1 if keeps_groups or ranks == 1 else int(np.bincount(pool.group).max())
-    for halvings in range(largest.bit_length() if largest > 1 else 0):
-        if tried[-1].fullest > enough:
-            tried.append(_deal(pool, ranks, enough, enough / 2**halvings))
+    pieces = [enough / 2**halvings for halvings in range(1 + largest.bit_length())] if largest > 1 else []
+    ways = [(math.inf, math.inf), *((most, whole) for most in pieces for whole in (enough, 0.0))]
+    tried: list[_Dealt] = []
+    for most, whole in ways:
+        tried.append(_deal(pool, ranks, most, whole))
+        if tried[-1].fullest <= enough:
+            break
     limit = (1 + SLACK) * min(one.fullest for one in tried)
     return next(one for one in tried if one.fullest <= limit)
 
@@ -195,8 +198,9 @@ class _Pool:
     def only(self, members: NDArray[np.int64]) -> _Pool:
         return _Pool(self.group[members], self.work[members], self.prompt_work)
 
-    def pieces(self, most: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """[M] the piece of each sequence, and [P] a sequence of each piece: of about `most` work at most.
+    def pieces(self, most: float, whole: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """[M] the piece of each sequence, and [P] a sequence of each piece: a group of at most `whole` work is one,
+        any other has pieces of about `most`.
 
         A group's sequences go round its pieces forth and back, the longest first, so that pieces are about alike.
         """
@@ -204,29 +208,30 @@ class _Pool:
         ordered = self.group[order]
         starts = np.flatnonzero(np.diff(ordered, prepend=-1))
         sizes = np.diff(starts, append=ordered.size)
-        room = np.maximum(most - self.prompt_work[ordered[starts]], 1e-9)
-        counts = np.repeat(np.clip(np.ceil(np.add.reduceat(self.work[order], starts) / room), 1, sizes), sizes)
-        lap, place = np.divmod(np.arange(ordered.size) - np.repeat(starts, sizes), counts.astype(np.int64))
+        work, prompt = np.add.reduceat(self.work[order], starts), self.prompt_work[ordered[starts]]
+        counts = np.clip(np.ceil(work / np.maximum(most - prompt, 1e-9)), 1, sizes).astype(np.int64)
+        counts = np.repeat(np.where(work + prompt <= whole, 1, counts), sizes)
+        lap, place = np.divmod(np.arange(ordered.size) - np.repeat(starts, sizes), counts)
         number = np.empty_like(self.group)
         number[order] = np.repeat(starts, sizes) + np.where(lap % 2, counts - 1 - place, place)
         _, first, piece_of = np.unique(number, return_index=True, return_inverse=True)
         return piece_of, first
 
 
-def _deal(pool: _Pool, ranks: int, enough: float, most: float) -> _Dealt:
-    """Whole groups, the longest first, to the emptiest rank; those that would bring it beyond `enough` come last, in
-    pieces of about `most` work."""
+def _deal(pool: _Pool, ranks: int, most: float, whole: float) -> _Dealt:
+    """The longest first to the emptiest rank, groups of at most `whole` work in one piece; those with which any rank
+    would have more than that come last, in pieces of about `most`."""
     loads = _Loads(ranks)
-    owner = _place(pool, loads, math.inf, enough)
+    owner = _place(pool, loads, most, whole, whole)
     rest = np.flatnonzero(owner < 0)
     if rest.size:
-        owner[rest] = _place(pool.only(rest), loads, most, math.inf)
+        owner[rest] = _place(pool.only(rest), loads, most, 0.0, math.inf)
     return _Dealt(owner, np.array(loads.of))
 
 
-def _place(pool: _Pool, loads: _Loads, most: float, limit: float) -> NDArray[np.int64]:
-    """[M] rank of each sequence, in pieces of about `most` work; -1 where its piece is beyond a rank's limit."""
-    piece_of, first = pool.pieces(most)
+def _place(pool: _Pool, loads: _Loads, most: float, whole: float, limit: float) -> NDArray[np.int64]:
+    """[M] rank of each sequence, in pieces as `_Pool.pieces` has them; -1 where its piece is beyond a rank's limit."""
+    piece_of, first = pool.pieces(most, whole)
     work, group = np.bincount(piece_of, pool.work), pool.group[first]
     prompts = pool.prompt_work[group]
     order = np.argsort(-(work + prompts), kind="stable")
