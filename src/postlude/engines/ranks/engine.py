@@ -13,12 +13,14 @@ from postlude.engines.local.engine import LocalEngine
 from postlude.engines.policy import Policy
 from postlude.engines.protocol import Progress, Request, Sampler, Weights
 from postlude.engines.ranks.crew import Blueprint, Facts
+from postlude.engines.ranks.shares import Effort
 from postlude.engines.ranks.supervision import Supervision
 from postlude.engines.ranks.trainer import RankTrainer
 from postlude.engines.settings import Sampling
 from postlude.errors import EngineError
 from postlude.models.load import Facts as ModelFacts
 from postlude.runs import durable
+from postlude.sizing.shape import Shape
 from postlude.sizing.work import GIB, Work
 from postlude.words import counted
 
@@ -103,7 +105,7 @@ class RankedEngine:
         wrong, no rank is left."""
         try:
             await ranks.open()
-            trainer = RankTrainer(ranks)
+            trainer = RankTrainer(ranks, _effort(ranks))
             await trainer.rehearse()
             copy = Copy.of(ranks.blueprint, facts, folder) if folder else None
         except BaseException:
@@ -201,3 +203,9 @@ class RankedEngine:
         numbers = dtype if dtype in ("float32", "float64") else f"float32, passes {dtype}"
         topology = f"{counted(size, 'trainer rank')} on {counted(hosts, 'host')}, FSDP2 {numbers}"
         return {**self.facts.describe, "trainers": size, "topology": topology}
+
+
+def _effort(ranks: Supervision) -> Effort:
+    """What a sequence costs the model that the ranks hold."""
+    shape = Shape.of_config(ranks.blueprint.spec.path)
+    return Effort.of(shape, shares_prompts=ranks.facts.describe["path"] != "padded")
