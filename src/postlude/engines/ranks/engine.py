@@ -13,6 +13,7 @@ from postlude.engines.local.engine import LocalEngine
 from postlude.engines.policy import Policy
 from postlude.engines.protocol import Progress, Request, Sampler, Weights
 from postlude.engines.ranks.crew import Blueprint, Facts
+from postlude.engines.ranks.shares import Effort
 from postlude.engines.ranks.supervision import Supervision
 from postlude.engines.ranks.trainer import RankTrainer
 from postlude.engines.settings import Sampling
@@ -103,7 +104,8 @@ class RankedEngine:
         wrong, no rank is left."""
         try:
             await ranks.open()
-            trainer = RankTrainer(ranks)
+            path, shares_prompts = ranks.blueprint.spec.path, ranks.facts.describe["path"] != "padded"
+            trainer = RankTrainer(ranks, Effort.of_model(path, shares_prompts))
             await trainer.rehearse()
             copy = Copy.of(ranks.blueprint, facts, folder) if folder else None
         except BaseException:
