@@ -1,4 +1,4 @@
-"""What `make bench-scale` measures is what a run does: updates as the driver shares them out, answers as servers give."""
+"""What `make bench-scale` measures is what a run does: updates as they are shared out, answers as servers give them."""
 
 from __future__ import annotations
 
