@@ -214,7 +214,7 @@ def test_the_command_shows_shares_memory_seconds_and_what_to_change() -> None:
         "memory of a server",
         "the longest answer",
         "GPU h",
-        "hidden",
+        "links between ranks",
     ):
         assert words in out
     assert "does not fit: a rank takes at least" in out and "what saturates first" in out

@@ -103,7 +103,7 @@ data.app.command("check")(data_check.check)
 app.add_typer(
     constitution.app, name="constitution", help="AI feedback by written principles: revise answers, compare answers."
 )
-app.add_typer(engine.app, name="engine", help="Try what a recipe's engine is made of: its vLLM servers.")
+app.add_typer(engine.app, name="engine", help="Try what a recipe's engine is made of: trainer ranks, vLLM servers.")
 app.command("doctor")(doctor.doctor)
 app.command("status")(steering.status)
 app.command("stop")(steering.stop)

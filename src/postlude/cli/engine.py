@@ -37,17 +37,21 @@ def _group() -> None:
 def check(
     recipe: Recipe,
     overrides: Overrides = None,
+    kill: Annotated[bool, typer.Option("--kill", help="Kill one trainer rank on the way: it must come back.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
 ) -> None:
-    """Start a recipe's vLLM servers, compare their log-probs with the trainer's, sample, publish other weights, compare
-    again, and stop them.
+    """Start what a recipe has beside this process, put it to work a little, and stop it again.
 
+    postlude engine check recipe.yaml engine=ray --kill
     postlude engine check recipe.yaml engine.servers='{count: 1, python: .venv-vllm/bin/python}'
+
+    Trainer ranks: a pass, two updates, weights gathered for the sampler and compared with it, a checkpoint; memory and
+    seconds of each. vLLM servers: log-probs compared with the trainer's before and after other weights are published.
 
     Nothing is left behind. Exit code 2 where something is wrong, with the end of the server's log, which is kept then.
     """
     from postlude.cli.engine_view import show
-    from postlude.preflight.trial import try_servers
+    from postlude.preflight.trial import try_engine
     from postlude.recipe.opening import document_of
     from postlude.waits import Watchdog
 
@@ -55,10 +59,10 @@ def check(
     with (
         ended_like_by_ctrl_c(),
         _folder() as folder,
-        Waiting("trying the servers") as waiting,
+        Waiting("trying the engine") as waiting,
         Watchdog(waiting.note, waiting.wait_for),
     ):
-        tried = try_servers(document, folder, waiting.say)
+        tried = try_engine(document, folder, waiting.say, kill)
     if as_json:
         typer.echo(json.dumps(tried.to_json(), allow_nan=False))
     else:

@@ -146,10 +146,13 @@ def _table(whole: Estimate) -> object:
 def _totals(whole: Estimate, console: Console) -> None:
     from postlude.terminal import bold, dim, joined
 
+    ranks = whole.setting.ranks
     where = f", at {whole.at}" if whole.worst == "update" else ""
     title = "least peak" if whole.refused else "peak"
-    title += f" of each of {whole.setting.ranks:,} ranks" if whole.setting.ranks > 1 else ""
+    title += f" of each of {ranks:,} ranks" if ranks > 1 else ""
     console.print(joined(bold(f"{title} {size(whole.peak)}"), f"  while {whole.worst}{where}"), soft_wrap=True)
+    if ranks > 1 and whole.setting.device == "cpu":
+        console.print(dim(f"on one machine {size(ranks * whole.peak)}, beside the process that samples"))
     least = whole.least
     if least.peak < 0.99 * whole.peak:
         console.print(

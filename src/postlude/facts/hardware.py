@@ -151,7 +151,7 @@ PACK = Rate(
     "seconds of the driver for each token of a draw: packing, advantages, weights, sharing out, shipping",
     "measured here at 995 thousand tokens (make bench-scale)",
 )
-SHIP = Rate(57, "bytes of each token that go to the ranks", "counted: the columns of a batch")
+SHIP = Rate(49, "bytes of each token that go to the ranks", "measured here: the columns of a batch, as they are sent")
 SHIPPING = Rate(1e9, "bytes a second through Ray's object store", "assumed; on a loaded machine 400 MB took 1.2 s")
 
 RATES: Mapping[str, Rate] = {

@@ -25,13 +25,39 @@ RANKS = (
         "one sequence have to fit a GPU.",
         source=PAGE,
         place="engines/ranks/crew.py:Crew",
-        see=("trainer rank", "FSDP", "commit", "a trainer rank is lost", "vllm servers", "memory"),
+        see=("trainer rank", "FSDP", "commit", "what a run costs", "a trainer rank is lost", "vllm servers", "memory"),
         words=(
             "several gpus", "multiple gpus", "multi gpu", "multi-gpu", "two gpus", "ddp", "data parallel",
             "tensor parallel", "context parallel", "pipeline parallel", "megatron", "distributed", "multi node",
             "nodes", "cluster", "ray", "slurm", "kubernetes", "accelerate", "torchrun", "scale",
         ),
         shows=("postlude check RECIPE engine=ray", "postlude memory MODEL --gpus 8"),
+    ),
+    Topic(
+        "what a run costs",
+        "GPUs, seconds and GPU hours, before there are any",
+        CONCEPT,
+        "`postlude plan` takes a recipe and numbers of GPUs: how they are best shared out between ranks that train and "
+        "servers that sample, what each holds, the seconds of a step by part, GPU hours, what saturates first, and the "
+        "settings that would change that, each with the seconds that the same arithmetic gives.",
+        formula="a step = sampling + the longest answer\n"
+        "       + passes without a gradient + forward and backward + links + optimiser\n"
+        "       + publish + commit + driver\n"
+        "max_lag=1: the longer of the first two lines",
+        healthy="Published steps of dense models took 1.1 to 1.4 times the plan; of a mixture of experts more than "
+        "twice as long.",
+        use="Compare plans with plans: two ways to share GPUs out, two lengths of answers, LoRA and all weights. Give "
+        "--mean-answer: half of the longest is assumed otherwise. --show has every formula and every source.",
+        bad_at="Rewards, evaluations and disks that are slower than assumed are not in it. Nothing was measured on "
+        "several GPUs here.",
+        source=PAGE,
+        place="sizing/cost.py:cost",
+        see=("several GPUs", "vllm servers", "commit", "memory"),
+        words=(
+            "plan", "gpu hours", "cost", "costs", "how many gpus", "how long does a step take", "what saturates",
+            "bottleneck", "straggler", "longest answer", "long tail", "throughput", "mfu", "tokens per second",
+        ),
+        shows=("postlude plan RECIPE --gpus 1,8,64", "postlude plan 7B --gpus 8"),
     ),
     Topic(
         "trainer rank",

@@ -1,4 +1,4 @@
-"""Servers tried out: started, compared with the trainer, given a version, asked a few answers, and stopped again."""
+"""An engine tried out before a run: trainer ranks and vLLM servers, started, put to work, and stopped again."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from typing import Any
 
 import torch
 
-from postlude.build import Around, build_engine, with_servers
+from postlude.build import Around, build_engine, open_engine, with_servers
 from postlude.check import check
 from postlude.data import Group
-from postlude.engines.protocol import Progress
+from postlude.engines.protocol import Engine, Progress
+from postlude.engines.ranks.crew import Start, Terms
+from postlude.engines.ranks.engine import RankedEngine
 from postlude.engines.servers.engine import ServedEngine
 from postlude.engines.servers.fleet import Member
 from postlude.engines.servers.memory import of_tree, resident
 from postlude.errors import ConfigError, EngineError, PostludeError, Problem
 from postlude.objects import imports_put_back
+from postlude.preflight.ranks_trial import RanksTried, RankTrial
 from postlude.preflight.sampled import chosen
 from postlude.prepared import Prepared
 from postlude.recipe import Document
@@ -88,35 +91,70 @@ class Tried:
     seconds: float
     """Of sampling."""
     notes: list[str]
+    ranks: RanksTried | None = None
+    """Of several trainers."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return {"schema": 1, "verdict": "ok", **asdict(self)}
 
 
-def try_servers(document: Document, folder: Path, tell: Tell) -> Tried:
-    """Start the recipe's servers and try them; they are stopped however it ends. `folder` gets logs and versions.
+@dataclass(frozen=True)
+class TriedRanks:
+    """What a trial of trainer ranks without servers measured. Bytes and seconds."""
+
+    model: str
+    method: str
+    dtype: str
+    device: str
+    ranks: RanksTried
+    driver: int | None
+    """Memory of this process."""
+    answers: int
+    """Sampled here; 0 where nothing samples, and rows were taken."""
+    tokens: int
+    seconds: float
+    """Of sampling."""
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"schema": 1, "verdict": "ok", **asdict(self)}
+
+
+def try_engine(
+    document: Document, folder: Path, tell: Tell, kill: bool = False, crew: Callable[[Terms], Start] | None = None
+) -> Tried | TriedRanks:
+    """Start the recipe's trainer ranks and servers and try them; they are stopped however it ends. `folder` gets logs
+    and versions; `kill`: one rank is killed on the way; `crew`: who starts ranks in the place of Ray.
 
     Raises a PostludeError with what is wrong, and the end of a server's log where that is known.
     """
     with imports_put_back():
         tell("reading recipe, data and tokenizer")
         prepared = check(document)
-        _require_servers(prepared)
+        _require_more(prepared, kill)
         notes: list[str] = []
+        if prepared.recipe.engine.trainers > 1:
+            return asyncio.run(_with_ranks(prepared, folder, notes, tell, kill, crew))
         tell("loading the trainer")
         engine = with_servers(prepared, build_engine(prepared), Around(folder, notes.append))
         assert isinstance(engine, ServedEngine)
-        engine.probe_every = 1
         return asyncio.run(_trial(prepared, engine, notes, tell))
 
 
-def _require_servers(prepared: Prepared) -> None:
+def _require_more(prepared: Prepared, kill: bool) -> None:
+    """Something beside this process."""
     recipe = prepared.recipe
+    if recipe.engine.trainers > 1:
+        return
+    if kill:
+        raise ConfigError("--kill ends a trainer rank, and engine.trainers is 1.", code="no-effect", key="--kill")
     if recipe.engine.servers is None:
         raise ConfigError(
-            "the recipe has no engine.servers: this process samples, and there is nothing to try. Give them in it, or "
-            "here: engine.servers='{count: 1, python: .venv-vllm/bin/python}'.",
+            "the recipe has neither several engine.trainers nor engine.servers: this process does all, and there is "
+            "nothing to try. Give them in it, or here: engine=ray, or engine.servers='{count: 1, python: "
+            ".venv-vllm/bin/python}'.",
             code="missing-key",
             key="engine.servers",
         )
@@ -129,7 +167,40 @@ def _require_servers(prepared: Prepared) -> None:
         )
 
 
-async def _trial(prepared: Prepared, engine: ServedEngine, notes: list[str], tell: Tell) -> Tried:
+async def _with_ranks(
+    prepared: Prepared,
+    folder: Path,
+    notes: list[str],
+    tell: Tell,
+    kill: bool,
+    crew: Callable[[Terms], Start] | None,
+) -> Tried | TriedRanks:
+    tell("starting the trainer ranks")
+    began = time.monotonic()
+    engine = await open_engine(prepared, Around(folder, notes.append), crew=crew)
+    ranked = engine.local if isinstance(engine, ServedEngine) else engine
+    assert isinstance(ranked, RankedEngine)
+    work = RankTrial(prepared, engine, ranked, tell, time.monotonic() - began, folder, kill)
+    if isinstance(engine, ServedEngine):
+        return await _trial(prepared, engine, notes, tell, work)
+    try:
+        sampled = await _sampled(prepared, engine, tell) if ranked.copy else None
+        await work.move(sampled[0] if sampled else [])
+        tell("gathering weights")
+        await engine.publish()
+        gathered = ranked.seconds["gather"] if sampled else None
+        again = await _sampled(prepared, engine, tell) if sampled else None
+        apart = await work.compare(again[0]) if again else None
+        return _tried_ranks(prepared, ranked, await work.end(gathered, apart), sampled, notes)
+    finally:
+        tell("stopping")
+        await engine.close()
+
+
+async def _trial(
+    prepared: Prepared, engine: ServedEngine, notes: list[str], tell: Tell, work: RankTrial | None = None
+) -> Tried:
+    engine.probe_every = 1
     started = _when_healthy(engine)
     try:
         tell("connecting to the servers" if engine.fleet.urls else "starting the servers")
@@ -137,8 +208,11 @@ async def _trial(prepared: Prepared, engine: ServedEngine, notes: list[str], tel
         members = engine.fleet.ready()
         before = _agreements(engine)
         groups, seconds = await _sampled(prepared, engine, tell)
+        if work:
+            await work.move(groups)
+        else:
+            _change_weights(engine)
         tell("publishing other weights")
-        _change_weights(engine)
         await engine.publish()
         _require_ready(members)
         after = _agreements(engine)
@@ -153,12 +227,36 @@ async def _trial(prepared: Prepared, engine: ServedEngine, notes: list[str], tel
             )
             for member in members
         ]
-        return _tried(prepared, engine, servers, groups, seconds, notes)
+        ranks = await work.end(engine.seconds.get("gather"), None) if work else None
+        return _tried(prepared, engine, servers, groups, seconds, notes, ranks)
     except PostludeError as error:
         raise _with_logs(engine, error) from error
     finally:
         tell("stopping")
         await engine.close()
+
+
+def _tried_ranks(
+    prepared: Prepared,
+    ranked: RankedEngine,
+    ranks: RanksTried,
+    sampled: tuple[list[Group], float] | None,
+    notes: list[str],
+) -> TriedRanks:
+    recipe, (groups, seconds) = prepared.recipe, sampled or ([], 0.0)
+    completions = [completion for group in groups for completion in group.completions]
+    return TriedRanks(
+        model=recipe.model.path,
+        method=recipe.name,
+        dtype=recipe.engine.dtype,
+        device=ranked.policy.device.type,
+        ranks=ranks,
+        driver=resident(os.getpid()),
+        answers=len(completions),
+        tokens=sum(completion.length for completion in completions),
+        seconds=seconds,
+        notes=[*prepared.notes, *notes],
+    )
 
 
 def _when_healthy(engine: ServedEngine) -> dict[str, float]:
@@ -203,7 +301,7 @@ def _require_ready(members: Sequence[Member]) -> None:
         raise EngineError([Problem("server-answer", text) for text in texts])
 
 
-async def _sampled(prepared: Prepared, engine: ServedEngine, tell: Tell) -> tuple[list[Group], float]:
+async def _sampled(prepared: Prepared, engine: Engine, tell: Tell) -> tuple[list[Group], float]:
     """Answers to a few of the recipe's own prompts, as it has them sampled but for their length."""
     recipe = prepared.recipe
     prompts = chosen(prepared.prompts or prepared.held_out or prepared.sheet, PROMPTS, 0)
@@ -231,6 +329,7 @@ def _tried(
     groups: Sequence[Group],
     seconds: float,
     notes: list[str],
+    ranks: RanksTried | None,
 ) -> Tried:
     recipe = prepared.recipe
     completions = [completion for group in groups for completion in group.completions]
@@ -254,6 +353,7 @@ def _tried(
         tokens=sum(completion.length for completion in completions),
         seconds=seconds,
         notes=[*prepared.notes, *notes],
+        ranks=ranks,
     )
 
 

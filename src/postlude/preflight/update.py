@@ -39,7 +39,7 @@ async def look_at_update(
     recipe: Recipe, engine: LocalEngine, stream: Stream, groups: Sequence[Group], section: Section
 ) -> Timed:
     """Loss, gradient, what moves; the weights are as before when this returns."""
-    few, made_up = _with_signal(recipe, groups)
+    few, made_up = with_signal(recipe, groups)
     if not few:
         return Timed()
     if made_up:
@@ -62,7 +62,7 @@ async def look_at_update(
     return timed
 
 
-def _with_signal(recipe: Recipe, groups: Sequence[Group]) -> tuple[list[Group], bool]:
+def with_signal(recipe: Recipe, groups: Sequence[Group]) -> tuple[list[Group], bool]:
     """Groups whose answers differ in reward, or where there are none some with rewards made up: half and half."""
     if recipe.algorithm.source != "rollout":
         return list(groups[: max(2, MOST_GROUPS)]), False

@@ -245,7 +245,7 @@ def _driving(step: Step, sampling: float) -> Iterator[Seconds]:
     pack = draw.tokens * hw.PACK.value
     ship = draw.tokens * hw.SHIP.value / hw.SHIPPING.value if step.layout.trainers > 1 else 0.0
     most = max(0.0, parse - sampling)
-    formula = f"{draw.tokens:,.0f} tokens x {1e6 * hw.PACK.value:g} us"
+    formula = f"{draw.tokens:,.0f} tokens x {1e6 * hw.PACK.value:.2g} us"
     formula += f", {ship:.2g} s to the ranks" if ship else ""
     if parse:
         formula += f"; JSON {parse:,.3g} s at {hw.PARSE.value:,.0f} tokens/s, beside {sampling:,.3g} s of sampling"

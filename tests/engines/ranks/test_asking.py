@@ -103,7 +103,7 @@ def test_who_is_waited_for_is_shown() -> None:
         return shown
 
     first, second = asyncio.run(ask())
-    assert first == "trainer rank 0 (host a) and 1 more has been asked for 0 s for an optimiser step"
+    assert first == "trainer rank 0 (host a), with 1 more, has been asked for 0 s for an optimiser step"
     assert second == "trainer rank 1 (host a) has been asked for 0 s for an optimiser step"
 
 

@@ -289,7 +289,7 @@ class LocalEngine:
         trainable, total = self.trainer.parameters()
         dtype = str(self.model.dtype).removeprefix("torch.")
         return {
-            "architecture": type(self.model.hf).__name__,
+            "architecture": type(self.model.hf).__name__.removeprefix("FSDP"),  # which torch puts before a shared one
             "parameters": total,
             "trainable": trainable,
             "device": str(self.model.device),

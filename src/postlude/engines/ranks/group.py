@@ -237,7 +237,9 @@ class RayCrew:
         (port,) = await self._values([_outcome(first)], "start")
         doing = f"starting {counted(self.size, 'trainer rank')}"
         shared = self._blueprint, hosts[0].address, port, self._terms.timeout
-        with waiting("the trainer ranks", "their models", "asked", link="for", doing=doing, limit=self._longest):
+        with waiting(
+            "the crew of trainer ranks", "their models", "asked", link="for", doing=doing, limit=self._longest
+        ):
             await self.call("begin", shared)
 
     # asking

@@ -169,9 +169,9 @@ class Supervision:
     async def _patiently(self, again: bool) -> Crew:
         """Ranks that are at work; none is left where they do not come up, or nobody wants them any more."""
         task = asyncio.ensure_future(self.start(self.blueprint))
-        left = GRACE if again else 0.0
+        left, ranks = GRACE if again else 0.0, counted(self.terms.size, "trainer rank")
         try:
-            with waiting("the trainers", verb="starting", doing=f"starting {counted(self.terms.size, 'trainer')}"):
+            with waiting(f"the crew of {ranks}", verb="starting", doing=f"starting {ranks}"):
                 while not task.done():
                     await asyncio.wait({task}, timeout=LOOK)
                     left -= LOOK if self.around.stopping() else 0.0
