@@ -79,7 +79,7 @@ def _pass_on(ranks: _Crew, folder: Path, source: str, parts: bool) -> float:
     """Let ranks read a checkpoint and write it again."""
     name = f"{'' if source == '1' else f'{source}-'}{ranks.size}{'p' if parts else ''}"
     load = _seconds(lambda: ranks.ask("load", (folder / source, True)))
-    save = _seconds(lambda: require_written(ranks.ask("save", (folder / name, COUNTERS))))
+    save = _seconds(lambda: require_written(ranks.ask("save", (folder / name, COUNTERS)), folder))
     apart = difference(folder / "1", folder / name)
     _print(source, f"{ranks.size}{'p' if parts else ''}", load, save, folder / name, apart)
     return apart

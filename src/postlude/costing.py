@@ -148,7 +148,9 @@ def _notes(run: Run, asked: Asked, costs: Sequence[Cost]) -> list[str]:
             "servers are started on the driver's host alone; on others they are started by hand or by a scheduler, and "
             "named in engine.servers.urls"
         )
-    if any(one.server and one.count > 1 for one in costs) and asked.gpu:
+    if run.draw.samples and any(one.layout.alone for one in costs):
+        notes.append("on one GPU this process samples, and is taken to be as fast as vLLM, which nobody has measured")
+    if any(one.server for one in costs) and run.way == "files":
         notes.append("files: servers read a version one after the other, so that the others go on sampling")
     if any(not one.fits for one in costs):
         notes.append(

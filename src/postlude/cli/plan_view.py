@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from postlude.sizing.parts import Part
 
 SATURATED = {
-    "sampling": "the servers: they sample all the time",
+    "sampling": "sampling, with all answers under way that have room",
     "the longest answer": "waiting for the longest answer of a draw",
     "passes without a gradient": "the ranks: passes without a gradient",
     "forward and backward": "the ranks: forward and backward",

@@ -23,7 +23,7 @@ LOST = Raised(
 )
 ODD = Raised(EngineError("trainer rank 2 raised ValueError: odd", code="rank-raised"), False)
 OURS = Raised(TrainingError("weights are not finite", code="not-finite"), True)
-NAMES = ["trainer rank 0 (host a)", "trainer rank 1 (host a)", "trainer rank 2 (host b)"]
+NAMES = ["trainer rank 0 on host a", "trainer rank 1 on host a", "trainer rank 2 on host b"]
 
 
 async def sent(value: Answer, seconds: float = 0.0) -> Any:
@@ -50,11 +50,11 @@ def test_values_come_in_the_order_of_ranks() -> None:
 @pytest.mark.parametrize(
     ("answers", "kind", "rank", "text"),
     [
-        ((LOST, ENDED, LOST), RankLost, 1, "trainer rank 1 (host a) died when asked for an optimiser step: signal 9"),
+        ((LOST, ENDED, LOST), RankLost, 1, "trainer rank 1 on host a died when asked for an optimiser step: signal 9"),
         ((LOST, ENDED, None), RankLost, 1, "The end of its log (run/ranks/rank-1.log):\nthe last words"),
         ((OURS, ENDED, OURS), RankLost, 1, "rank 1"),
-        ((LOST, LOST, Unreached("its host is gone")), RankLost, 2, "(host b) died"),
-        ((LOST, None, LOST), RankLost, 1, "trainer rank 1 (host a) lost touch with the others"),
+        ((LOST, LOST, Unreached("its host is gone")), RankLost, 2, "on host b died"),
+        ((LOST, None, LOST), RankLost, 1, "trainer rank 1 on host a lost touch with the others"),
         ((LOST, LOST, LOST), RankLost, None, "the trainer ranks lost touch with the others"),
         ((OURS, OURS, OURS), TrainingError, None, "weights are not finite"),
         ((LOST, OURS, None), TrainingError, None, "weights are not finite"),
@@ -77,7 +77,7 @@ def test_who_is_silent_is_told() -> None:
     async def ask() -> None:
         await answers_of([sent(Done(1)), sent(Done(2), 600.0)], NAMES[:2], "a checkpoint", 0.2)
 
-    with pytest.raises(RankLost, match=r"rank 1 .host a. gave no sign for 0 s when asked for a checkpoint") as caught:
+    with pytest.raises(RankLost, match=r"rank 1 on host a gave no sign for 0 s when asked for a checkpoint") as caught:
         asyncio.run(ask())
     assert caught.value.rank == 1 and caught.value.cause.startswith("silent for")
 
@@ -103,8 +103,8 @@ def test_who_is_waited_for_is_shown() -> None:
         return shown
 
     first, second = asyncio.run(ask())
-    assert first == "trainer rank 0 (host a), with 1 more, has been asked for 0 s for an optimiser step"
-    assert second == "trainer rank 1 (host a) has been asked for 0 s for an optimiser step"
+    assert first == "trainer rank 0 on host a (and 1 more) has been asked for 0 s for an optimiser step"
+    assert second == "trainer rank 1 on host a has been asked for 0 s for an optimiser step"
 
 
 def test_the_look_around_may_end_it() -> None:

@@ -143,7 +143,7 @@ async def dies(crew: RayCrew, folder: Path) -> None:
     """A rank that is killed is named, though another was the first to say that something is wrong; and who is waited
     for is said."""
     asked = asyncio.ensure_future(crew.call("one_stops"))
-    while not any(wait.who.startswith("trainer rank 0 (host ") for wait in under_way()):
+    while not any(wait.who.startswith("trainer rank 0 on host ") for wait in under_way()):
         await asyncio.sleep(0.05)
     while not (stopped := [one for one in processes_of(os.getpid()) if state(one) == "T"]):
         await asyncio.sleep(0.05)

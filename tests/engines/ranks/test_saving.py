@@ -163,13 +163,13 @@ def test_a_rank_that_cannot_write_says_so_and_all_go_on(crew: Processes, model_f
     require_unwritten(ask(crew, "gather", tmp_path / "weights", None), "No space left on device")
     assert not (tmp_path / "weights").exists()
     ask(crew, "rehearse", None)
-    require_written(ask(crew, "save", tmp_path / "step", COUNTERS))
+    require_written(ask(crew, "save", tmp_path / "step", COUNTERS), tmp_path)
     assert (tmp_path / "step" / "model.safetensors").exists()
 
 
 def require_unwritten(said: list[Any], why: str) -> None:
     with pytest.raises(OSError, match=f"trainer rank 0: {why}"):
-        require_written(said)
+        require_written(said, Path.cwd())
     assert said[1] is None
 
 

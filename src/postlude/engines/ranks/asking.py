@@ -82,7 +82,7 @@ async def _read(one: Awaitable[bytes | Answer]) -> Answer:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
 
 
 def _silent(late: Sequence[int], names: Sequence[str], what: str, seconds: float) -> RankLost:

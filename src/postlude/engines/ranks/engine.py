@@ -104,8 +104,7 @@ class RankedEngine:
         wrong, no rank is left."""
         try:
             await ranks.open()
-            path, shares_prompts = ranks.blueprint.spec.path, ranks.facts.describe["path"] != "padded"
-            trainer = RankTrainer(ranks, Effort.of_model(path, shares_prompts))
+            trainer = RankTrainer(ranks, _effort(ranks), note=ranks.around.note)
             await trainer.rehearse()
             copy = Copy.of(ranks.blueprint, facts, folder) if folder else None
         except BaseException:
@@ -203,3 +202,9 @@ class RankedEngine:
         numbers = dtype if dtype in ("float32", "float64") else f"float32, passes {dtype}"
         topology = f"{counted(size, 'trainer rank')} on {counted(hosts, 'host')}, FSDP2 {numbers}"
         return {**self.facts.describe, "trainers": size, "topology": topology}
+
+
+def _effort(ranks: Supervision) -> Effort:
+    """What a sequence costs the model that the ranks hold."""
+    shares_prompts = ranks.facts.describe["path"] != "padded"
+    return Effort.of_model(ranks.blueprint.spec.path, shares_prompts)

@@ -82,7 +82,7 @@ class Member:
     host: Host
 
     def named(self, rank: int) -> str:
-        return f"trainer rank {rank} (host {self.host.name})"
+        return f"trainer rank {rank} on host {self.host.name}"
 
 
 class RayCrew:
@@ -235,12 +235,7 @@ class RayCrew:
         none = packed(None)
         first = self._members[0].actor.call.remote("listen", packed(hosts[0].address), none)
         (port,) = await self._values([_outcome(first)], "start")
-        doing = f"starting {counted(self.size, 'trainer rank')}"
-        shared = self._blueprint, hosts[0].address, port, self._terms.timeout
-        with waiting(
-            "the crew of trainer ranks", "their models", "asked", link="for", doing=doing, limit=self._longest
-        ):
-            await self.call("begin", shared)
+        await self.call("begin", (self._blueprint, hosts[0].address, port, self._terms.timeout))
 
     # asking
 

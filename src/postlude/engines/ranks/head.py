@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 
 import ray
@@ -29,6 +30,7 @@ def main(settings: str) -> int:
         _node_ip_address="127.0.0.1",
         _temp_dir=asked["folder"],
     )
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray's own handler waits for a main thread that waits here
     print(f"address {ray.get_runtime_context().gcs_address}", flush=True)
     return _wait()
 

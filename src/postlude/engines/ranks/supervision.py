@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -160,15 +160,21 @@ class Supervision:
 
     async def _bring_up(self, checkpoint: Path | None = None) -> None:
         self._doing, again = "start", self.lives > 0
-        self._crew = await self._patiently(again)
+        self._crew = await self._patiently(again, self._plan(checkpoint))
         self.lives += 1
         if checkpoint is not None:
             await self._ask("load", (checkpoint, self.reference))
         self._facts = await self._agree(self.limits)
 
-    async def _patiently(self, again: bool) -> Crew:
+    def _plan(self, checkpoint: Path | None) -> Blueprint:
+        """What ranks are built from. An adapter has the form that a checkpoint says: the newest, for the one that the
+        run went on from may be gone by now."""
+        stands_on_one = self.blueprint.checkpoint is not None and checkpoint is not None
+        return replace(self.blueprint, checkpoint=str(checkpoint)) if stands_on_one else self.blueprint
+
+    async def _patiently(self, again: bool, plan: Blueprint) -> Crew:
         """Ranks that are at work; none is left where they do not come up, or nobody wants them any more."""
-        task = asyncio.ensure_future(self.start(self.blueprint))
+        task = asyncio.ensure_future(self.start(plan))
         left, ranks = GRACE if again else 0.0, counted(self.terms.size, "trainer rank")
         try:
             with waiting(f"the crew of {ranks}", verb="starting", doing=f"starting {ranks}"):

@@ -113,7 +113,7 @@ class RankTrainer:
         async with self._alone:
             said = cast("list[Unwritten | None]", await self.ranks.call("gather", (file, None)))
         try:
-            require_written(said)
+            require_written(said, file.parent)
         except OSError as error:
             raise TrainingError(
                 f"the trained weights cannot be written to {file}, through which the sampler gets them "
@@ -129,7 +129,7 @@ class RankTrainer:
             life = self.ranks.lives
             while True:
                 said = await self.ranks.call("save", (folder, Counters(self.version, self.skipped)))
-                require_written(cast("list[Unwritten | None]", said))
+                require_written(cast("list[Unwritten | None]", said), folder.parent)
                 if self.ranks.lives == life or not fresh:
                     break
                 shutil.rmtree(folder, ignore_errors=True)  # half of it is of ranks that are gone

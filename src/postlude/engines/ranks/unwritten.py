@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from postlude.models.spread import LeftOff
 from postlude.runs.durable import os_errors
@@ -32,8 +34,9 @@ def written(rank: int, work: Callable[[], object]) -> Unwritten | None:
     return None
 
 
-def require_written(said: Sequence[Unwritten | None]) -> None:
-    """Raise OSError where a rank could not write, as this process would where it writes itself."""
+def require_written(said: Sequence[Unwritten | None], folder: Path) -> None:
+    """Raise OSError where a rank could not write to a folder, as this process would where it writes itself."""
     for one in said:
         if one is not None:
             raise OSError(one.number, f"trainer rank {one.rank}: {one.why}")
+    os.listdir(folder)  # opened anew: of what another host wrote NFS may say for half a minute that it is not there
