@@ -41,16 +41,16 @@ def _problem_of_ray(trainers: int) -> Problem | None:
 
 
 def _problem_of_gpus(held: Local, prepared: Prepared) -> Problem | None:
-    """Of trainers on this machine: those of a cluster are counted there."""
+    """Of trainers on this machine: those of a cluster are counted there, and beside servers that are started here
+    `check_servers` counts."""
     gpus = 0 if held.device == "cpu" else gpus_here()
-    if held.address != "local" or (not gpus and held.device != "cuda"):
-        return None
     servers = prepared.recipe.servers
-    started = servers.count or 0 if servers else 0
-    wanted = held.trainers + (started * servers.gpus if servers else 0)
-    if wanted <= gpus:
+    if held.address != "local" or (not gpus and held.device != "cuda") or (gpus and servers and servers.count):
         return None
-    asked = f"{held.trainers} + {started}x{servers.gpus}" if servers and started else f"{held.trainers}"
-    remedy = f"Lower {KEY}{' or engine.servers.count' if started else ''}, widen CUDA_VISIBLE_DEVICES, or set engine."
-    sentence = f"engine wants {asked} GPUs, one for each trainer; this process sees {counted(gpus, 'GPU')}. {remedy}"
-    return Problem("no-room", f"{sentence}device to cpu.", key=KEY)
+    if held.trainers <= gpus:
+        return None
+    sentence = (
+        f"{KEY} wants {counted(held.trainers, 'GPU')}, one for each; this process sees {counted(gpus, 'GPU')}. Lower "
+        "it, widen CUDA_VISIBLE_DEVICES, or set engine.device to cpu."
+    )
+    return Problem("no-room", sentence, key=KEY)

@@ -85,11 +85,25 @@ def _look(prepared: Prepared, report: Report, options: Options, tell: Tell) -> N
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), TemporaryDirectory() as place:  # pyright: ignore[reportUnknownMemberType]
         tell("loading the model")
-        engine = build_engine(prepared)
-        assert isinstance(engine, LocalEngine)
+        engine = _built(prepared, report)
+        if engine is None:
+            return
         prepared.rewards.keep_in(Path(place))
         prepared.metrics.keep_in(Path(place))
         _in_a_loop(lambda: asyncio.run(_ask(prepared, engine, report, options, tell)))
+
+
+def _built(prepared: Prepared, report: Report) -> LocalEngine | None:
+    """The model in this process; None of one that only several trainers can hold."""
+    try:
+        return build_engine(prepared)
+    except ConfigError as error:
+        if prepared.recipe.engine.trainers == 1 or error.code != "out-of-memory":
+            raise
+        text = "the whole model does not fit into one process here, so nothing that needs it was looked at."
+        report.section("ranks").note("out-of-memory", text, "postlude engine check puts the ranks themselves to work.")
+        report.quick = True
+        return None
 
 
 def _in_a_loop(work: Callable[[], None]) -> None:

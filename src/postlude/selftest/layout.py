@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from postlude.engines.local.model import LocalModel, small_window
+from postlude.engines.local.model import LocalModel
+from postlude.engines.local.probing import small_window
 from postlude.selftest.check import Differences, Skipped
 from postlude.selftest.subject import Gradient, Subject, apart, gradient_of, largest
 

@@ -13,7 +13,7 @@ from postlude.batch import pack
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.engine import LocalEngine
-from postlude.engines.local.model import small_window
+from postlude.engines.local.probing import small_window
 from postlude.engines.local.trainer import LocalTrainer
 from postlude.engines.protocol import Request
 from postlude.engines.settings import Sampling

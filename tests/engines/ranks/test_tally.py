@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from postlude.engines.ranks.tally import Tally
@@ -24,3 +26,11 @@ def test_seconds_are_counted_however_a_block_ends_and_once() -> None:
     spent = tally.take()
     assert spent.pop("restart") > 0 and spent == {"share": 0.0, "gather": 0.0}
     assert set(tally.take().values()) == {0.0}
+
+
+def test_a_restart_is_no_part_of_what_it_interrupts() -> None:
+    tally = Tally()
+    with tally.timing("gather"), tally.timing("restart"):
+        time.sleep(0.02)
+    spent = tally.take()
+    assert spent["gather"] < 0.02 <= spent["restart"]

@@ -18,7 +18,7 @@ from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.free import Free, free, give_back
 from postlude.engines.local.memory import choose, gathered, local_of
 from postlude.engines.local.model import LocalModel, without_dropout
-from postlude.engines.local.ranks import Ranks
+from postlude.engines.local.ranks import Alone, Ranks
 from postlude.engines.local.threads import Workplace
 from postlude.engines.local.trainer import LocalTrainer
 from postlude.engines.policy import Policy
@@ -30,7 +30,7 @@ from postlude.models.heads import READS
 from postlude.models.load import Facts, inspect, load, name_stops, note_of_half
 from postlude.models.quiet import quiet
 from postlude.models.spec import Critic, ModelSpec
-from postlude.models.spread import by_first
+from postlude.models.spread import by_first, plain_class
 from postlude.runs.durable import flush_tree
 from postlude.sizing.ranks import share_of
 from postlude.sizing.work import BUDGET, GIB, Asked, Held, Plan, Work
@@ -107,7 +107,8 @@ class LocalEngine:
             name_stops(net, facts.stop_ids)
         model = LocalModel(net, "scores" if scores else "logprobs")
         model.choose_path(held.packed)
-        beside = _second_model(spec, held, critic) if critic and critic.form == "own" else None
+        _agree_on_path(model, ranks or Alone())
+        beside = _second_model(spec, held, critic, ranks) if critic and critic.form == "own" else None
         if critic and critic.form == "trunk":
             model.value_head = _value_head(model)
         trainer = LocalTrainer(model, optimizer, held.token_budget or BUDGET, keep_reference, beside, ranks)
@@ -138,12 +139,12 @@ class LocalEngine:
         trained = [p for part in parts for p in part.params]
         owned = [p for part in parts for p in part.owned]
         apart = self.sampler.model is not self.model
-        copies = (self.trainer.reference.frozen is not None) + apart
-        critic = _here(self.trainer.critic.net.parameters()) if self.trainer.critic else 0
+        second, frozen = self.trainer.critic, self.trainer.reference.frozen
+        others = sum(_here(model.net.parameters()) for model in (second, frozen) if model)
         masters = _here(master for p, master in zip(trained, owned, strict=True) if master is not p)
         halves = _here(p for p, master in zip(trained, owned, strict=True) if master is not p)  # have gradients, too
-        weights = (1 + copies) * _here(self.model.net.parameters()) + critic + masters
-        weights += gathered(self.model, self.trainer.critic, self.trainer.ranks.size)
+        weights = (1 + apart) * _here(self.model.net.parameters()) + others + masters
+        weights += gathered(self.model, second, self.trainer.ranks.size)
         growing = _here(owned) if work.trains else 0
         decoding = self.model.direct.copied if self.model.direct else 0
         return Held(weights, growing + (halves if work.trains else 0), 2 * growing, decoding, apart)
@@ -289,13 +290,13 @@ class LocalEngine:
         trainable, total = self.trainer.parameters()
         dtype = str(self.model.dtype).removeprefix("torch.")
         return {
-            "architecture": type(self.model.hf).__name__.removeprefix("FSDP"),  # which torch puts before a shared one
+            "architecture": plain_class(self.model.hf).__name__,
             "parameters": total,
             "trainable": trainable,
             "device": str(self.model.device),
             "threads": self.trainer.workplace.threads or torch.get_num_threads(),
             "dtype": dtype,
-            "path": "direct" if self.model.direct else "packed" if self.model.packed else "padded",
+            "path": self.model.path,
             "path_reason": self.model.reason or self.model.indirect,
             "attention": self.model.layout.__name__,
             "stops": [self.tokenizer.convert_ids_to_tokens(i) for i in sorted(self.sampler.stop_ids)],
@@ -310,20 +311,15 @@ class LocalEngine:
         trained, _ = self.trainer.parameters()
         each = self.trainer.dtype.itemsize
         half = self.model.dtype in (torch.bfloat16, torch.float16)
-        whole = [
-            p for p in self.model.net.parameters() if p.requires_grad or not hasattr(self.model.net, "peft_config")
-        ]
-        critic = _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0
-        return self._stored(whole) + critic + (3 if half else 2) * each * trained
-
-    def _stored(self, tensors: Iterable[Tensor]) -> int:
-        """Bytes in the model's own precision, which ranks hold in float32 where it is a half."""
-        return sum(p.numel() * min(p.element_size(), self.model.dtype.itemsize) for p in tensors)
+        net, critic = self.model.net, self.trainer.critic
+        adapter = hasattr(net, "peft_config")
+        weights = _bytes(p for p in net.parameters() if p.requires_grad) if adapter else self.model.weight_bytes
+        return weights + (critic.weight_bytes if critic else 0) + (3 if half else 2) * each * trained
 
     def held_bytes(self) -> dict[str, int]:
         """Bytes of weights, the optimiser once it has taken a step, gradients, and copies of the weights; of the whole
         model, also where several ranks hold it."""
-        weights = self._stored(self.model.net.parameters())
+        weights, critic = self.model.weight_bytes, self.trainer.critic
         trained = self.trainer.parameters()[0]
         each = self.trainer.dtype.itemsize
         master = each * trained if self.model.dtype in (torch.bfloat16, torch.float16) else 0
@@ -332,7 +328,7 @@ class LocalEngine:
             "optimizer": 2 * each * trained + master,
             "gradients": each * trained,
             "reference": _bytes(self.trainer.reference.weights),
-            "critic": _bytes(self.trainer.critic.net.parameters()) if self.trainer.critic else 0,
+            "critic": critic.weight_bytes if critic else 0,
             "sampler": weights if self.sampler.model is not self.model else 0,
         }
         return {name: size for name, size in parts.items() if size}
@@ -363,12 +359,20 @@ def _smallest(plan: Plan, ranks: Ranks) -> Plan:
     return replace(plan, token_budget=budget, head_chunk=chunk)
 
 
-def _second_model(spec: ModelSpec, held: Local, critic: Critic) -> LocalModel:
+def _agree_on_path(model: LocalModel, ranks: Ranks) -> None:
+    """The way in which every rank can run a model: what a probe finds may differ from processor to processor."""
+    ways = ("direct", "packed", "padded")
+    slowest = ranks.most([ways.index(model.path)])
+    model.fall_back(ways[int(slowest[0])], "on another rank's processor the faster path gives other numbers")
+
+
+def _second_model(spec: ModelSpec, held: Local, critic: Critic, ranks: Ranks | None) -> LocalModel:
     """A critic of its own, beside the policy."""
     critic_spec = replace(spec, path=critic.path or spec.path, lora=None)
     model = LocalModel(load(critic_spec, held, scalar=True, zero=True), "values")
     without_dropout(model.net)
     model.choose_path(held.packed)
+    _agree_on_path(model, ranks or Alone())
     return model
 
 

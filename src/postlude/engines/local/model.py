@@ -13,12 +13,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from postlude.batch import Batch, pack, split
-from postlude.data import Completion, Group, Prompt
-from postlude.engines.local.attention import NAME, Options, Packed, attending
+from postlude.batch import Batch, split
+from postlude.engines.local.attention import NAME, Packed, attending
 from postlude.engines.local.direct import Direct, mapped, unserved
 from postlude.engines.local.gathered import through
 from postlude.engines.local.head import head_outputs
+from postlude.engines.local.probing import Counting, probe_batch, small_window
 from postlude.engines.local.products import PackedWeight, serves
 from postlude.engines.local.spans import place_in, sequence_table
 from postlude.engines.local.threads import Workplace
@@ -58,6 +58,8 @@ class LocalModel:
     """Tokens whose logits are held at a time; set from the vocabulary where it is 0."""
     precision: torch.dtype | None = None
     """Of its arithmetic, where its weights are held in another."""
+    whole_bytes: int = 0
+    """Of its weights as one process holds them, where several do."""
     layout: Callable[[Batch], Packed] = Packed
     """How a packed row attends: flex_attention on CUDA, where the check at load lets it."""
 
@@ -82,6 +84,16 @@ class LocalModel:
     def dtype(self) -> torch.dtype:
         """That it computes in."""
         return self.precision or self.hf.get_input_embeddings().weight.dtype
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of all its weights, as one process holds them."""
+        return self.whole_bytes or sum(p.numel() * p.element_size() for p in self.net.parameters())
+
+    @property
+    def path(self) -> Literal["direct", "packed", "padded"]:
+        """The way it is run."""
+        return "direct" if self.direct else "packed" if self.packed else "padded"
 
     @property
     def vocabulary(self) -> int:
@@ -270,6 +282,17 @@ class LocalModel:
         if self.packed and self.device.type == "cuda":
             self._choose_layout()
 
+    def fall_back(self, path: Literal["direct", "packed", "padded"], reason: str) -> None:
+        """Run it in a slower way than was chosen."""
+        if path == self.path:
+            return
+        self.direct = None
+        if path == "packed":
+            self.indirect = reason
+            return
+        self.packed, self.reason = False, reason
+        self.hf.set_attn_implementation(self._own_attention())
+
     def _choose_layout(self) -> None:
         """flex_attention where it compiles here and gives the log-probs and gradients of masked attention."""
         from postlude.engines.local.flex import FlexPacked
@@ -301,7 +324,7 @@ class LocalModel:
             self.hf.set_attn_implementation(self._own_attention())
             padded = self._finite(self._padded_outputs(batch, False))
             self.hf.set_attn_implementation(NAME)
-            calls = _Counting(Packed(batch))
+            calls = Counting(Packed(batch))
             self.direct = direct
             try:
                 with attending(calls):
@@ -348,17 +371,6 @@ def _apply(head: nn.Module, hidden: Tensor) -> Tensor:
     return head(hidden.to(next(head.parameters()).dtype)).squeeze(-1)
 
 
-class _Counting:
-    """A layout that notes which layers called it."""
-
-    def __init__(self, inner: Packed) -> None:
-        self.inner, self.layers = inner, set[int]()
-
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        self.layers.add(layer)
-        return self.inner.attend(layer, query, key, value, options)
-
-
 def _unsupported(hf: Any, config: Any) -> str:
     """Why an architecture cannot run packed, from its config alone; empty where nothing speaks against it."""
     kinds = set(config.__dict__.get("layer_types") or ()) - {"full_attention", "sliding_attention"}
@@ -369,40 +381,6 @@ def _unsupported(hf: Any, config: Any) -> str:
     if not hf._can_set_attn_implementation():
         return f"{type(hf).__name__} does not take a registered attention function"
     return ""
-
-
-@contextmanager
-def small_window(hf: Any, config: Any, size: int = 8) -> Iterator[None]:
-    """Shrink sliding windows to `size`, so that a short probe reaches beyond them."""
-    window = config.__dict__.get("sliding_window")
-    modules = [m for m in hf.modules() if m.__dict__.get("sliding_window") is not None]
-    if window is None or not modules:
-        yield
-        return
-    before = [m.sliding_window for m in modules]
-    config.sliding_window = size
-    for module in modules:
-        module.sliding_window = size
-    try:
-        yield
-    finally:
-        config.sliding_window = window
-        for module, value in zip(modules, before, strict=True):
-            module.sliding_window = value
-
-
-def probe_batch(vocabulary: int) -> Batch:
-    """Two groups with ragged completions of pseudo-random tokens."""
-    ids = [(7919 * i + 13) % max(vocabulary - 1, 1) for i in range(120)]
-    cuts = ((0, 14, (12, 5)), (40, 3, (17, 1, 9)))
-    groups = []
-    for start, prompt, lengths in cuts:
-        tokens = ids[start:]
-        completions = tuple(
-            Completion(tuple(tokens[prompt + 3 * k : prompt + 3 * k + n]), reward=1.0) for k, n in enumerate(lengths)
-        )
-        groups.append(Group(Prompt(str(start), "", tokens=tuple(tokens[:prompt])), completions))
-    return pack(groups)
 
 
 def without_dropout(net: nn.Module) -> None:

@@ -58,7 +58,7 @@ async def answers_of(
     try:
         with waiting("", what, verb="asked", link="for", limit=seconds) as wait:
             while late := [place for place, task in enumerate(tasks) if not task.done()]:
-                wait.who = names[late[0]] + (f", with {len(late) - 1} more," if len(late) > 1 else "")
+                wait.who = _listed([names[place] for place in late])
                 await asyncio.wait([tasks[p] for p in late], timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
                 look()
                 if any(task.done() and not isinstance(task.result(), Done) for task in tasks):

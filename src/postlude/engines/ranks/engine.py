@@ -104,7 +104,7 @@ class RankedEngine:
         wrong, no rank is left."""
         try:
             await ranks.open()
-            trainer = RankTrainer(ranks, _effort(ranks), note=ranks.around.note)
+            trainer = RankTrainer(ranks, _effort(ranks))
             await trainer.rehearse()
             copy = Copy.of(ranks.blueprint, facts, folder) if folder else None
         except BaseException:

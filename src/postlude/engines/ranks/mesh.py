@@ -16,6 +16,8 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 from postlude.engines.local.model import LocalModel
 from postlude.engines.ranks.crew import Place
 from postlude.engines.ranks.shard import spread
+from postlude.errors import EngineError
+from postlude.models.spread import plain_class
 
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 """By device; small numbers are always agreed on the CPU."""
@@ -48,7 +50,13 @@ class Mesh:
         return names.count(names[self.rank])
 
     def shard(self, model: LocalModel) -> None:
-        spread(model, self._mesh)
+        apart = self.most([spread(model, self._mesh)])[0]
+        if not apart <= 1:
+            raise EngineError(
+                f"{plain_class(model.hf).__name__}, run {model.path}, does not give its own numbers or gradients where "
+                f"its weights are spread over {self.size} trainers. Use engine.trainers=1.",
+                code="not-supported",
+            )
 
     def most(self, numbers: Sequence[float]) -> list[float]:
         return _agreed(numbers, dist.ReduceOp.MAX)

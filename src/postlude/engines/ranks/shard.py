@@ -6,25 +6,72 @@ modules, so a unit also gathers them for work that is handed to it (`engines.loc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
 
 from postlude.engines.local.gathered import GATHER
 from postlude.engines.local.model import LocalModel
+from postlude.engines.local.probing import probe_batch
 from postlude.models.heads import HEAD
 
 LOW = (torch.bfloat16, torch.float16)
 
 
-def spread(model: LocalModel, mesh: DeviceMesh) -> None:
-    """Leave this rank its part of every parameter. A trained one of half precision is held in float32 from then on,
-    gathered as what it was and reduced in float32: it is its own master copy."""
-    model.precision = model.dtype
+APART = {torch.float32: 1e-3, torch.float64: 1e-3}
+"""Relative difference, of numbers and of a gradient, that the trial of a spread model lets pass; in half precision
+0.05. What goes wrong where weights are not gathered in time, or gradients not added up, is larger."""
+
+
+def spread(model: LocalModel, mesh: DeviceMesh) -> float:
+    """Leave this rank its part of every parameter, and try the model as it is run. Returns how far apart its numbers
+    are from those of before, relative to `APART`: 1 is the limit."""
+    before = _trial(model)
+    _spread_out(model, mesh)
+    after = _trial(model)
+    limit = APART.get(model.dtype, 0.05)
+    return max(float((a - b).norm() / (b.norm() + 1e-9)) for a, b in zip(after, before, strict=True)) / limit
+
+
+def _trial(model: LocalModel) -> list[Tensor]:
+    """What a model gives for a probe, and the gradient of its sum by a few weights, first and last ones: on each rank
+    the same probe, so that theirs is so many times one's."""
+    trained = [p for p in model.net.parameters() if p.requires_grad]
+    few = [*trained[:2], *trained[-1:]]  # of an adapter the second is the first with a gradient
+    batch = probe_batch(model.config.vocab_size).to(model.device)
+    with model.evaluating(), torch.set_grad_enabled(bool(few)), model.running(batch) as outputs:
+        result = outputs(False)
+        numbers = next(x for x in (result.logprobs, result.scores, result.values) if x is not None)
+        grads = _gradient(numbers.sum(), few) if few else []
+    for p in trained:
+        p.grad = None
+    return [numbers.detach(), *(grad.float() for grad in grads)]
+
+
+def _gradient(total: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """By these weights, whole; of spread ones the mean over ranks. While they are in one piece no others are made."""
+    if not isinstance(weights[0], DTensor):
+        grads = torch.autograd.grad(total, list(weights), allow_unused=True)
+        return [torch.zeros_like(p) if grad is None else grad for p, grad in zip(weights, grads, strict=True)]
+    total.backward()  # type: ignore[no-untyped-call]
+    return [_mean(p) for p in weights]
+
+
+def _mean(weight: Tensor) -> Tensor:
+    grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+    assert isinstance(grad, DTensor)
+    return grad.full_tensor() / grad.device_mesh.size()
+
+
+def _spread_out(model: LocalModel, mesh: DeviceMesh) -> None:
+    """A trained parameter of half precision is held in float32 from then on, gathered as what it was and reduced in
+    float32: it is its own master copy."""
+    model.precision, model.whole_bytes = model.dtype, model.weight_bytes
     units = [*_layers(model), *_scalar_head(model)]
     for unit in units:
         _spread(unit, mesh, reshard=True)

@@ -19,6 +19,8 @@ from postlude.words import counted
 
 LOOK = 0.2
 """Seconds between two looks at whether the run is asked to end, while ranks are being started."""
+FOLLOWING = ("gather", "save", "require_finite")
+"""What is asked once a step is finished."""
 GRACE = 30.0
 """Seconds that ranks which are started again still get once the run is asked to end: work would be lost with them."""
 
@@ -223,9 +225,14 @@ class Supervision:
         since = counted(len(self.journal.changes), "update")
         place = f"{checkpoint.name}, and {since} after it are" if checkpoint else f"the beginning, and {since} are"
         self.around.say(
-            f"{_who(lost)} was lost in {doing} of step {self.around.step() + 1} ({_cause(lost)}): all "
+            f"{_who(lost)} was lost {self._where(doing)} ({_cause(lost)}): all "
             f"{self.terms.size} trainers are started again from {place} made again"
         )
+
+    def _where(self, doing: str) -> str:
+        """`in update of step 12`; what follows a step is after it."""
+        step = self.around.step()
+        return f"in {doing} after step {step}" if doing in FOLLOWING and step else f"in {doing} of step {step + 1}"
 
     def _given_up(self, lost: RankLost, doing: str, twice: bool) -> str:
         often = "twice" if twice else f"{self.restarts} times without a finished step between"
@@ -236,7 +243,7 @@ class Supervision:
         smaller = f" token_budget={max(1, budget // 2)}" if on and budget else ""
         lower = f"lower engine.token_budget ({budget} now)" if budget else "set engine.token_budget"
         return (
-            f"{_who(lost)} died {often} in {doing} of step {self.around.step() + 1} ({_cause(lost)}). Where memory ran "
+            f"{_who(lost)} died {often} {self._where(doing)} ({_cause(lost)}). Where memory ran "
             f"out, {lower}, take more trainers, engine.gradient_checkpointing=true or model.lora.rank=16. "
             f"{sound[0].upper()}{sound[1:]}{on}{smaller}"
         )

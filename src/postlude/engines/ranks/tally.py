@@ -26,12 +26,13 @@ class Tally:
 
     @contextmanager
     def timing(self, what: Spent) -> Iterator[None]:
-        """Seconds of the block are counted under this, however it ends."""
-        began = time.monotonic()
+        """Seconds of the block are counted under this, however it ends; those of a restart within it under that."""
+        began, restarted = time.monotonic(), self._seconds["restart"]
         try:
             yield
         finally:
-            self._seconds[what] += time.monotonic() - began
+            apart = 0.0 if what == "restart" else self._seconds["restart"] - restarted
+            self._seconds[what] += time.monotonic() - began - apart
 
     def update(self, parts: Sequence[Sequence[float]]) -> None:
         """An update of so many parts: the work of each rank in each of them."""
