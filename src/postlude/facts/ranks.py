@@ -24,14 +24,14 @@ RANKS = (
         "No figure was taken on GPUs yet. Not here: tensor, pipeline and context parallelism, so that one layer and "
         "one sequence have to fit a GPU.",
         source=PAGE,
-        place="engines/ranks/crew.py:Crew",
+        place="engines/ranks/trainer.py:RankTrainer",
         see=("trainer rank", "FSDP", "commit", "what a run costs", "a trainer rank is lost", "vllm servers", "memory"),
         words=(
             "several gpus", "multiple gpus", "multi gpu", "multi-gpu", "two gpus", "ddp", "data parallel",
             "tensor parallel", "context parallel", "pipeline parallel", "megatron", "distributed", "multi node",
             "nodes", "cluster", "ray", "slurm", "kubernetes", "accelerate", "torchrun", "scale",
         ),
-        shows=("postlude check RECIPE engine=ray", "postlude memory MODEL --gpus 8"),
+        shows=("postlude check RECIPE engine=ray", "postlude plan RECIPE --gpus 1,8,64"),
     ),
     Topic(
         "what a run costs",
@@ -68,7 +68,7 @@ RANKS = (
         "step together. A rank that has less to do makes passes that count nothing, since every pass is one of all "
         "ranks. What a rank raises that is no fault of the recipe's ends all of them: they are started again.",
         source=PAGE,
-        place="engines/ranks/crew.py:Crew",
+        place="engines/ranks/rank.py:Rank",
         see=("several GPUs", "FSDP", "ranks/imbalance", "a trainer rank is lost", "engine.trainers"),
         words=("rank", "ranks", "world size", "local rank", "driver", "ray actor", "process group"),
         shows=("postlude check RECIPE engine.trainers=2",),
@@ -84,7 +84,7 @@ RANKS = (
         use="Nothing to do: engine.trainers above 1 is that. In bfloat16 the shards are float32 (the master), and "
         "gradients are summed in float32.",
         source="docs/scale.md; arXiv 2304.11277 (FSDP), arXiv 1910.02054 (ZeRO)",
-        place="engines/local/ranks.py:Ranks",
+        place="engines/ranks/mesh.py:Mesh.shard",
         see=("several GPUs", "trainer rank", "gather", "memory"),
         words=("fsdp2", "shard", "shards", "sharded", "sharding", "fully_shard", "deepspeed", "zero3", "zero-3"),
         shows=("postlude memory MODEL --gpus 8",),
@@ -99,7 +99,7 @@ RANKS = (
         use="Where it takes much of a step (seconds/gather, `postlude doctor RUN`: dear-commits): larger steps, or an "
         "adapter.",
         source=PAGE,
-        place="engines/local/ranks.py:Ranks.whole",
+        place="engines/ranks/rank.py:Rank.gather",
         see=("FSDP", "commit", "seconds/gather"),
         words=("gathering", "all-gather", "full_tensor", "consolidate"),
     ),
@@ -127,7 +127,7 @@ RANKS = (
         "after it once more, and then make the one that failed: on the same number of ranks to the same last bit. "
         "Nothing is trained twice and nothing is left out, whatever engine.commit_every is.",
         source=PAGE,
-        place="engines/ranks/crew.py:Crew",
+        place="engines/ranks/journal.py:Journal",
         see=("commit", "a trainer rank is lost"),
         words=("replay", "replayed", "serial number", "exactly once"),
     ),
@@ -144,12 +144,12 @@ RANKS = (
         "than dead: raise engine.timeout where one update may take that long. 4. `postlude train RUN --resume` goes "
         "on, on any number of ranks.",
         source="docs/scale.md; docs/reliability.md",
-        place="engines/ranks/crew.py:RankLost",
+        place="engines/ranks/supervision.py:Supervision",
         see=("engine.restarts", "engine.timeout", "journal", "commit", "seconds/restart", "ranks-restart"),
         words=(
             "rank died", "rank lost", "rank killed", "trainer died", "trainer killed", "actor died", "ray actor died",
             "oom killed", "sigkill", "nccl timeout", "collective timeout", "gloo timeout", "host lost", "node lost",
         ),
-        shows=("postlude doctor RUN", "postlude status RUN"),
+        shows=("postlude engine check RECIPE --kill", "postlude doctor RUN"),
     ),
 )  # fmt: skip
