@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 from postlude.engines.gpus import gpus_here
@@ -40,6 +41,8 @@ ROOM, ROOM_AGAIN = 60.0, 600.0
 """Seconds that are waited for room in a cluster: at first, and where ranks had their places before."""
 STARTING, STARTED = ("start", "begin"), 600.0
 """What a start asks for, and the seconds that it may take at least: several processes import torch and load a model."""
+PATIENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": str(10**6)}
+"""Else Ray's library ends this process a minute after a cluster has gone: it is for us to say so, and to go on."""
 LATER = 5.0
 """Seconds that the driver waits beyond what ranks wait for each other: they know who is late."""
 REACHED = 45.0
@@ -99,7 +102,10 @@ class RayCrew:
 
     async def start(self, room: float) -> None:
         """Have a cluster, places in it for all, and a rank in each. `room`: seconds that places are waited for."""
-        await asyncio.to_thread(self._join)
+        try:
+            await asyncio.to_thread(self._join)
+        finally:
+            _heed_sigterm()
         await self._place(room)
         await self._meet()
         await self._begin()
@@ -128,7 +134,7 @@ class RayCrew:
         local = self._terms.address == LOCAL
         if local:
             self._cluster = LocalCluster(self.size, self._devices(), self._logs)
-        with _variables(self._cluster.surroundings if self._cluster else {}):
+        with _variables(PATIENT | (self._cluster.surroundings if self._cluster else {})):
             import ray
             from ray._private import ray_constants
 
@@ -282,6 +288,12 @@ def _disconnect() -> None:
     import ray
 
     ray.shutdown()
+
+
+def _heed_sigterm() -> None:
+    """Have SIGTERM again do what it did: Ray's library takes it for a crash, prints a stack and aborts."""
+    if current_thread() is main_thread() and (handler := signal.getsignal(signal.SIGTERM)) is not None:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _within(seconds: float, work: Callable[[], None]) -> bool:
