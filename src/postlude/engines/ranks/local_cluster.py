@@ -104,7 +104,7 @@ class LocalCluster:
     def _is_up(self, log: Path) -> bool:
         """Whether it says its address in time, which is remembered."""
         until = time.monotonic() + MOST
-        while self.ended() is None and time.monotonic() < until:
+        while not self._over and self.ended() is None and time.monotonic() < until:
             said = [line for line in last_lines(log) if line.startswith("address ")]
             if said:
                 self.address = said[-1].split()[1]
