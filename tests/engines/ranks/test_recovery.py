@@ -172,7 +172,7 @@ def test_what_is_made_again_begins_at_the_newest_sealed_checkpoint(blueprint: Bl
     assert (tmp_path / "step-000003" / RANKS).read_text() == '{"serial": 3, "ranks": 1}'
     (text,) = said
     assert "trainer rank 0 was lost in fingerprint of step 7 (signal SIGKILL)" in text
-    assert "from step-000002, and 1 update after it are made again" in text
+    assert "from step-000002, and 1 update is made again" in text
 
 
 def failing(ranks: RankTrainer, *more: Callable[[], Awaitable[object]]) -> None:

@@ -20,7 +20,6 @@ from postlude.engines.settings import Sampling
 from postlude.errors import EngineError
 from postlude.models.load import Facts as ModelFacts
 from postlude.runs import durable
-from postlude.sizing.shape import Shape
 from postlude.sizing.work import GIB, Work
 from postlude.words import counted
 
@@ -207,5 +206,5 @@ class RankedEngine:
 
 def _effort(ranks: Supervision) -> Effort:
     """What a sequence costs the model that the ranks hold."""
-    shape = Shape.of_config(ranks.blueprint.spec.path)
-    return Effort.of(shape, shares_prompts=ranks.facts.describe["path"] != "padded")
+    shares_prompts = ranks.facts.describe["path"] != "padded"
+    return Effort.of_model(ranks.blueprint.spec.path, shares_prompts)

@@ -221,12 +221,12 @@ class Supervision:
         if twice or self.restarts > self.terms.restarts:
             self._over = EngineError(self._given_up(lost, doing, twice), code="rank-lost")
             raise self._over from lost
-        checkpoint = self.journal.newest()[0]
-        since = counted(len(self.journal.changes), "update")
-        place = f"{checkpoint.name}, and {since} after it are" if checkpoint else f"the beginning, and {since} are"
+        checkpoint, count = self.journal.newest()[0], len(self.journal.changes)
+        place = checkpoint.name if checkpoint else "the beginning"
+        rest = f", and {counted(count, 'update')} {'is' if count == 1 else 'are'} made again" if count else ""
         self.around.say(
             f"{_who(lost)} was lost {self._where(doing)} ({_cause(lost)}): all "
-            f"{self.terms.size} trainers are started again from {place} made again"
+            f"{self.terms.size} trainers are started again from {place}{rest}"
         )
 
     def _where(self, doing: str) -> str:
