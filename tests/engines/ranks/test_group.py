@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from postlude.engines.ranks import local_cluster
+from postlude.engines.ranks import group, local_cluster
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
 from postlude.engines.ranks.group import OnRay, RayCrew
 from postlude.engines.ranks.local_cluster import LocalCluster
@@ -153,6 +153,10 @@ async def dies(crew: RayCrew, folder: Path) -> None:
     assert caught.value.rank == 1 and caught.value.cause.startswith("signal 9 (SIGKILL); ")
     assert "of the" in caught.value.cause and "the last words" in str(caught.value)
     assert str(folder / "ranks" / "rank-1.log") in str(caught.value)
+    assert group._raylet_answers()  # pyright: ignore[reportPrivateUsage]
+    (raylet,) = [pid for pid, words in processes_of(os.getpid()).items() if "/raylet/raylet " in words]
+    os.kill(raylet, signal.SIGKILL)
+    assert eventually(lambda: not group._raylet_answers())  # pyright: ignore[reportPrivateUsage]
 
 
 async def eventually_gone(pids: dict[int, str]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import AF_UNIX, socket
 from tempfile import gettempdir
 from threading import Thread, current_thread, main_thread
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,9 @@ class RayCrew:
         """As `crew.Crew.call`."""
         if self._closed or self._broken:
             raise RankLost("the trainer ranks were ended, or are out of step since one failed", code="rank-lost")
-        self._look()  # before Ray is touched: without its raylet it ends this process
+        self._look()
+        if not _raylet_answers():  # to put something without it would end this process, with no word of it
+            raise RankLost("Ray's raylet on this machine has ended", code="rank-lost", cause="Ray: its raylet ended")
         import ray
 
         common = ray.put(packed(shared))
@@ -289,6 +292,19 @@ def _disconnect() -> None:
     import ray
 
     ray.shutdown()
+
+
+def _raylet_answers() -> bool:
+    """Whether the process of Ray that this one talks to is there."""
+    from ray._private import worker
+
+    node = worker._global_node  # pyright: ignore[reportPrivateUsage]
+    with socket(AF_UNIX) as asking:
+        try:
+            asking.connect(node.raylet_socket_name if node else "")
+        except OSError:
+            return False
+    return True
 
 
 def _heed_sigterm() -> None:
