@@ -114,6 +114,7 @@ class RayCrew:
         """As `crew.Crew.call`."""
         if self._closed or self._broken:
             raise RankLost("the trainer ranks were ended, or are out of step since one failed", code="rank-lost")
+        self._look()  # before Ray is touched: without its raylet it ends this process
         import ray
 
         common = ray.put(packed(shared))
