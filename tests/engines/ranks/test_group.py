@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from postlude.engines.ranks import local_cluster
+from postlude.engines.ranks import group, local_cluster
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
 from postlude.engines.ranks.group import OnRay, RayCrew
 from postlude.engines.ranks.local_cluster import LocalCluster
@@ -42,6 +42,11 @@ def processes_of(pid: int) -> dict[int, str]:
     while more := {one for one, parent in parents.items() if parent in below} - below:
         below |= more
     return {one: seen[1] for one in below - {pid} if (seen := state(one))[0] not in ("", "Z")}
+
+
+def commanded(pid: int) -> bytes:
+    """Its command line, each word with a zero behind it."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def state(pid: int) -> tuple[str, str]:
@@ -150,6 +155,10 @@ async def dies(crew: RayCrew, folder: Path) -> None:
     assert caught.value.rank == 1 and caught.value.cause.startswith("signal 9 (SIGKILL); ")
     assert "of the" in caught.value.cause and "the last words" in str(caught.value)
     assert str(folder / "ranks" / "rank-1.log") in str(caught.value)
+    assert group._raylet_answers()  # pyright: ignore[reportPrivateUsage]
+    (raylet,) = [one for one in processes_of(os.getpid()) if b"/raylet/raylet\0" in commanded(one)]
+    os.kill(raylet, signal.SIGKILL)
+    assert eventually(lambda: not group._raylet_answers())  # pyright: ignore[reportPrivateUsage]
 
 
 async def eventually_gone(processes: dict[int, str]) -> None:

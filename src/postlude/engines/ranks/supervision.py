@@ -14,6 +14,7 @@ from postlude.engines.ranks.journal import Change, Journal
 from postlude.engines.ranks.tally import Tally
 from postlude.errors import EngineError, PostludeError, Stopped, reason
 from postlude.exhausted import out_of_memory
+from postlude.runs.sealed import unsound
 from postlude.waits import waiting
 from postlude.words import counted
 
@@ -167,8 +168,11 @@ class Supervision:
         if self._over is not None:
             raise self._over
         with self.tally.timing("restart"):
+            checkpoint, _ = self.journal.newest()
+            if checkpoint is not None:
+                await asyncio.to_thread(_require_as_sealed, checkpoint)
             try:
-                await self._bring_up(self.journal.newest()[0])
+                await self._bring_up(checkpoint)
                 for change in self.journal.changes:
                     _require_sound(change, await self._ask(change.method, change.shared, change.each))
             except BaseException:  # nothing is asked of ranks that stand elsewhere than the run, least of all a save
@@ -273,6 +277,18 @@ def _require_sound(change: Change, answers: Sequence[Any]) -> None:
             "a device computes wrong, or does not repeat its sums. The newest checkpoint is sound: go on with "
             "--resume.",
             code="not-finite",
+        )
+
+
+def _require_as_sealed(checkpoint: Path) -> None:
+    """Raise EngineError where a checkpoint is not what was saved: ranks would go on from other weights, and nobody
+    would see it."""
+    flaws = unsound(checkpoint, inside="") if checkpoint.exists() else "it is gone"
+    if flaws is not None:
+        raise EngineError(
+            f"a trainer was lost, and checkpoint {checkpoint.name}, from which all would be started again, is not as "
+            f"it was saved: {flaws}. --resume goes on from the newest one that is.",
+            code="damaged-run",
         )
 
 
