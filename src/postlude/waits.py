@@ -14,6 +14,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -48,8 +49,12 @@ class Wait:
     """The same for a line of progress: `starting server 1`."""
     limit: float | None = None
     """Seconds after which whoever waits goes on or gives up; None where nothing says so."""
+    usual: float = 0.0
+    """Seconds that it often takes: it is noted from twice as many on."""
     log: str = ""
     """The newest line of its log."""
+    outer: Wait | None = None
+    """That it is a part of."""
     since: float = field(default_factory=lambda: time.monotonic())
     thread: int = field(default_factory=threading.get_ident)
     task: asyncio.Task[Any] | None = None
@@ -79,6 +84,7 @@ class Wait:
 
 
 _under_way: dict[int, Wait] = {}
+_around: ContextVar[Wait | None] = ContextVar("_around", default=None)
 _watchdogs: list[Watchdog] = []
 """The last one opened says what there is to say."""
 _moved = time.monotonic()
@@ -93,16 +99,21 @@ def waiting(
     link: str = "on",
     doing: str = "",
     limit: float | None = None,
+    usual: float = 0.0,
 ) -> Iterator[Wait]:
-    """Somebody is waited for within this block, which may change what it says of that.
+    """Somebody is waited for within this block, which may change what it says of that. It is shown in the place of the
+    one around it, also where that is of the task which began this one.
 
     Without `moves` its end is no sign that anything goes on: of what is asked now and then, come what may.
     """
-    one = Wait(who, what, verb, link, doing, limit, task=_task())
+    outer = _around.get()
+    one = Wait(who, what, verb, link, doing, limit, usual, outer=outer, task=_task())
     _under_way[id(one)] = one
+    _around.set(one)
     try:
         yield one
     finally:
+        _around.set(outer)
         _under_way.pop(id(one), None)
         if moves:
             moved()
@@ -176,9 +187,9 @@ class Watchdog:
             return
         now, waits = time.monotonic(), under_way()
         late = [one for one in waits if now - one.since >= SHOWN_AFTER]
-        shown = [one for one in waits if one.doing or one in late]
+        shown = _innermost([one for one in waits if one.doing or one in late])
         for one in late:
-            reached = sum(now - one.since >= limit for limit in NOTED)
+            reached = sum(now - one.since >= max(limit, 2 * one.usual) for limit in NOTED)
             if reached > self._noted.get(one.who, 0):
                 self._noted[one.who] = reached
                 self._say(one.text(now))
@@ -207,6 +218,12 @@ class Watchdog:
         return "\n".join(
             [f"nothing has moved for {still:.0f} s{doing and f' ({doing})'}: {whom}. The code is at", *lines]
         )
+
+
+def _innermost(waits: Sequence[Wait]) -> list[Wait]:
+    """Without those of which another is a part."""
+    outer = [one.outer for one in waits]
+    return [one for one in waits if one not in outer]
 
 
 def _told(now: float, waits: Sequence[Wait]) -> list[str]:

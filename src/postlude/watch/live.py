@@ -23,6 +23,7 @@ from postlude.runs.events import (
     Phase,
     Progress,
     Said,
+    Step,
     Stopping,
     Timed,
     Used,
@@ -63,6 +64,9 @@ PHASES = {
     "evaluate": "evaluating",
     "save": "saving",
 }
+
+ENDS = {"done": "done", "interrupted": "stopped", "error": "failed"}
+"""Why a run ends -> the same in a word."""
 
 _OFTEN_ZERO = ("kl_", "lag/", "seconds/restart")
 """Figures that are not shown while they are 0: one update per draw, max_lag 0, no rank lost."""
@@ -129,6 +133,10 @@ class LiveView:
         self.step, self.first = 0, 0
         self._began = time.monotonic()
         self._steps_began = self._began
+        self._ended: list[float] = []
+        """When each step did, by a clock that stands while ranks are started again."""
+        self._restarting = 0.0
+        """Seconds so far."""
         self._used: list[tuple[float, float]] = []
         """(when, share of the budget that was used by then), of a run that has one."""
         self._live = Live(self, console=console, refresh_per_second=4, transient=False) if console.is_terminal else None
@@ -151,6 +159,7 @@ class LiveView:
             case Opened():
                 self.opened, self.first = event, event.step
                 self._steps_began = time.monotonic()
+                self._ended, self._restarting = [], 0.0
                 self._say(self._headline(event))
             case Used():
                 self._used.append((time.monotonic(), event.share))
@@ -161,8 +170,13 @@ class LiveView:
             case Figures():
                 for name, value in event.figures.items():
                     self.history.setdefault(name, []).append(value)
+                if isinstance(event, Step):
+                    self._ended.append(time.monotonic() - self._restarting)
                 self._say(self._line(event))
             case Timed():
+                self._restarting += event.seconds.get("restart", 0.0)
+                if self._ended:  # the step's weights are published now, too
+                    self._ended[-1] = time.monotonic() - self._restarting
                 for name, value in event.seconds.items():
                     self.history.setdefault(f"seconds/{name}", []).append(value)
                 spent = {name: value for name, value in event.seconds.items() if value or name != "restart"}
@@ -181,7 +195,7 @@ class LiveView:
             case Finished():
                 self._say(f"already finished: {_steps_done(event)}.")
             case End():
-                self.phase, self.progress = "done" if event.reason == "done" else "stopped", ""
+                self.phase, self.progress = ENDS[event.reason], ""
                 self.note = "" if self.note == self._stopping else self.note
             case _:
                 pass
@@ -220,20 +234,19 @@ class LiveView:
 
     def __rich__(self) -> RenderableType:
         if self.opened is None:
-            doing = self.progress or f"{PHASES.get(self.phase, self.phase)} ..."
+            doing = self.progress or ("" if self._over else f"{PHASES.get(self.phase, self.phase)} ...")
             line = Text(f"{self.title} {doing}".strip(), style="dim")
             line.truncate(self.console.width, overflow="ellipsis")
             return line
         steps = self.opened.start.steps
         parts: list[RenderableType] = [Text(self._headline(self.opened), style="dim"), Text("")]
         bar = Table.grid(padding=(0, 1))
-        over = self.phase in ("done", "stopped")  # said with the time it took
         doing = PHASES.get(self.phase, self.phase) + (f": {self.progress}" if self.progress else "")
         bar.add_row(
             Text(self._place(steps), style="bold"),
             ProgressBar(total=1, completed=max(self.step / steps, self._share), width=28),
             Text(self._left(steps)),
-            Text("" if over else doing, style="cyan"),
+            Text("" if self._over else doing, style="cyan"),  # its end is said with the time it took
         )
         parts += [bar, Text("")]
         table = Table.grid(padding=(0, 2))
@@ -256,6 +269,10 @@ class LiveView:
         return Panel(Group(*parts), title=title, title_align="left", border_style="dim")
 
     @property
+    def _over(self) -> bool:
+        return self.phase in ENDS.values()
+
+    @property
     def _share(self) -> float:
         return self._used[-1][1] if self._used else 0.0
 
@@ -265,18 +282,24 @@ class LiveView:
         return f"step {self.step}, {self._share:.0%} of its budget" if ends_earlier else f"step {self.step}/{steps}"
 
     def _left(self, steps: int) -> str:
-        done = self.step - self.first
         spent = time.monotonic() - self._steps_began
-        if self.phase in ("done", "stopped"):
+        if self._over:
             return f"{self.phase} in {duration(time.monotonic() - self._began)}"
-        if not done:
+        if not self._ended:
             return f"{duration(spent)} so far"
         at_most = "at most " if self.opened and self.opened.stop_at is not None else ""
-        left = spent / done * (steps - self.step)
+        left = self._each * (steps - self.step)
         if len(self._used) > 1:  # from the first step seen on: a resumed run had used some before
             (since, before), (now, share) = self._used[0], self._used[-1]
             left = min(left, (now - since) / max(share - before, 1e-9) * max(1 - share, 0.0))
         return f"{at_most}{duration(left)} left"
+
+
+    @property
+    def _each(self) -> float:
+        """Seconds of a step: of those after the first, which has what is done but once, as soon as there are any."""
+        first, last = self._ended[0], self._ended[-1]
+        return (last - first) / (len(self._ended) - 1) if len(self._ended) > 1 else first - self._steps_began
 
 
 def _memory(parts: Mapping[str, float]) -> str:

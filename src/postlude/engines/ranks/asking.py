@@ -48,15 +48,16 @@ async def answers_of(
     what: str,
     seconds: float,
     look: Callable[[], None] = lambda: None,
+    usual: float = 0.0,
 ) -> list[Answer]:
     """What each gave: all of them, or, GRACE seconds after something went wrong with one, whoever has answered by then.
 
-    `look` is called now and then, and may raise. RankLost where somebody is silent for that many seconds.
+    `look` is called now and then, and may raise; `usual`: seconds that it often takes. RankLost where somebody is silent for that many seconds.
     """
     tasks = [asyncio.ensure_future(_read(one)) for one in asked]
     ends, cut_off = time.monotonic() + seconds, float("inf")
     try:
-        with waiting("", what, verb="asked", link="for", limit=seconds) as wait:
+        with waiting("", what, verb="asked", link="for", limit=seconds, usual=usual) as wait:
             while late := [place for place, task in enumerate(tasks) if not task.done()]:
                 wait.who = _listed([names[place] for place in late])
                 await asyncio.wait([tasks[p] for p in late], timeout=TICK, return_when=asyncio.FIRST_COMPLETED)

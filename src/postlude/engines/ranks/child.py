@@ -160,4 +160,5 @@ def main(words: list[str]) -> None:
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the driver decides
     threading.Thread(target=_end_with, args=(int(alive),), daemon=True).start()
+    print(f"trainer rank {rank} of {size}: process {os.getpid()} on host {socket.gethostname()}", flush=True)
     serve(Connection(int(connection)), Seat(int(rank), int(size), kind))

@@ -7,17 +7,22 @@ import logging
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from socket import AF_UNIX, socket
 from tempfile import gettempdir
 from threading import Thread, current_thread, main_thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from postlude.engines.gpus import gpus_here, visible_devices
+from postlude.engines.logs import new_log
+from postlude.engines.ranks.addresses import address_of, no_cluster, require_listener
 from postlude.engines.ranks.asking import IN_WORDS, TICK, Unreached, answers_of, values_of
 from postlude.engines.ranks.child import Done, Raised, Seat
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
     from ray.util.placement_group import PlacementGroup
 
+T = TypeVar("T")
 LOCAL = "local"
 RANK = "postlude.engines.ranks.rank:Rank"
 ROOM, ROOM_AGAIN = 60.0, 600.0
@@ -43,10 +49,14 @@ STARTING, STARTED = ("start", "begin"), 600.0
 """What a start asks for, and the seconds that it may take at least: several processes import torch and load a model."""
 PATIENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": str(10**6)}
 """Else Ray's library ends this process a minute after a cluster has gone: it is for us to say so, and to go on."""
+LATEST = 60.0
+"""Seconds for a part of a start on a machine that is busy."""
 LATER = 5.0
 """Seconds that the driver waits beyond what ranks wait for each other: they know who is late."""
 REACHED = 45.0
 """Seconds for a cluster to answer."""
+USUAL = 30.0
+"""Seconds that Ray takes to start on a machine that is busy."""
 CLOSING = 10.0
 """Seconds for each part of ending."""
 DEATHS = {
@@ -102,10 +112,7 @@ class RayCrew:
 
     async def start(self, room: float) -> None:
         """Have a cluster, places in it for all, and a rank in each. `room`: seconds that places are waited for."""
-        try:
-            await asyncio.to_thread(self._join)
-        finally:
-            _heed_sigterm()
+        await self._join()
         await self._place(room)
         await self._meet()
         await self._begin()
@@ -132,11 +139,20 @@ class RayCrew:
 
     # having a cluster
 
-    def _join(self) -> None:
+    async def _join(self) -> None:
         """Reach a cluster, which is begun here where it is to be a local one."""
-        local = self._terms.address == LOCAL
-        if local:
+        if self._terms.address == LOCAL:
             self._cluster = LocalCluster(self.size, self._devices(), self._logs)
+            with waiting("Ray", verb="starting", doing="starting Ray on this machine", usual=USUAL):
+                await _aside(self._reach)
+        else:
+            place = f"the Ray cluster at {self._terms.address}"
+            with waiting(place, "an answer", verb="asked", link="for", doing=f"reaching {place}", limit=REACHED):
+                await _aside(self._reach)
+
+    def _reach(self) -> None:
+        """As `_join`, in a thread."""
+        local = self._terms.address == LOCAL
         with _variables(PATIENT | (self._cluster.surroundings if self._cluster else {})):
             import ray
             from ray._private import ray_constants
@@ -153,7 +169,20 @@ class RayCrew:
             ray_constants.ENABLE_RAY_CLUSTER = not local  # read once, as it is imported: False is 127.0.0.1 alone
             if self._cluster is not None:
                 self._cluster.start()
-            self._attach(self._cluster.address if self._cluster else self._terms.address)
+            self._attach(self._cluster.address if self._cluster else self._address_of_users())
+
+    def _address_of_users(self) -> str:
+        """host:port of the user's cluster, where somebody listens."""
+        from ray._private.services import canonicalize_bootstrap_address
+        from ray._private.utils import read_ray_address
+
+        asked = self._terms.address
+        address = address_of(asked, os.environ, read_ray_address)
+        require_listener(asked, address)
+        try:
+            return canonicalize_bootstrap_address(address) or address
+        except (OSError, ValueError) as error:
+            raise no_cluster(asked, reason(error)) from error
 
     def _attach(self, address: str) -> None:
         import ray
@@ -168,17 +197,12 @@ class RayCrew:
             except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
                 failed.append(error)
 
-        if not _within(REACHED, attach):
+        with _printed_to(None if self._cluster else self._logs):
+            in_time = _within(REACHED, attach)
+        if not in_time:
             failed.append(TimeoutError(f"no answer within {REACHED:.0f} s"))
         if failed:
-            why = reason(failed[0]).rstrip(".")
-            raise EngineError(
-                f"no Ray cluster can be reached (engine.address: {self._terms.address}): {why}. Start "
-                "one (ray start --head), or leave engine.address out: Ray then runs on this machine for this run "
-                "alone. A cluster with a token is reached with the same: RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH.",
-                code="no-cluster",
-                key="engine.address",
-            ) from failed[0]
+            raise no_cluster(self._terms.address, reason(failed[0])) from failed[0]
         self._attached = True
 
     @property
@@ -199,22 +223,28 @@ class RayCrew:
     # having places
 
     async def _place(self, room: float) -> None:
-        import ray
-        from ray.util.placement_group import placement_group
-
-        gpus = self._blueprint.held.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+        wants_gpus = self._blueprint.held.device != "cpu"
+        gpus = wants_gpus and (await self._asked(_resources, "what it has")).get("GPU", 0) > 0
         bundle = {"CPU": 1.0} | ({"GPU": 1.0} if gpus else {})
         what = counted(self.size, "GPU" if gpus else "CPU")
-        self._group = group = placement_group([bundle] * self.size, strategy="PACK")
+        self._group = group = await self._asked(partial(_group_of, [bundle] * self.size), f"room for {what}")
         started = time.monotonic()
         with waiting("Ray", f"{what} to be free", verb="asked", link="for", doing=f"placing {what}", limit=room):
-            while not await asyncio.to_thread(group.wait, TICK):
+            while not await self._asked(partial(group.wait, TICK), f"room for {what}"):
                 self._look()
                 if (waited := time.monotonic() - started) >= room:
-                    free = ray.available_resources()
+                    offers, free = await self._asked(_free, "what is free")
                     left = (free.get("CPU", 0.0), free.get("GPU", 0.0))
-                    raise no_room(self.size, gpus, _offers(), left, waited)
-        self._actors = [_actor(group, place, gpus) for place in range(self.size)]
+                    raise no_room(self.size, gpus, offers, left, waited)
+        places = range(self.size)
+        self._actors = await self._asked(lambda: [_actor(group, place, gpus) for place in places], "actors")
+
+    async def _asked(self, work: Callable[[], T], what: str) -> T:
+        """What Ray says, within limits that its own calls do not have. EngineError where it says nothing."""
+        try:
+            return await _aside(work, REACHED, self._look)
+        except TimeoutError as error:
+            raise no_cluster(self._terms.address, f"it gave no answer for {REACHED:.0f} s when asked for {what}") from error
 
     async def _meet(self) -> None:
         """Know every place, and that all see one folder and are made of the same. Those of one host become neighbours,
@@ -254,7 +284,8 @@ class RayCrew:
         what = IN_WORDS.get(method, method)
         self._broken = True  # until all have answered
         seconds = self._longest if method in STARTING else self._terms.timeout + LATER
-        answers = await answers_of(asked, names, what, seconds, self._look)
+        usual = LATEST if method in STARTING else 0.0
+        answers = await answers_of(asked, names, what, seconds, self._look, usual)
         self._broken = None in answers
         return values_of(answers, names, what)
 
@@ -322,6 +353,30 @@ def _within(seconds: float, work: Callable[[], None]) -> bool:
     return not thread.is_alive()
 
 
+async def _aside(work: Callable[[], T], seconds: float = float("inf"), look: Callable[[], None] = lambda: None) -> T:
+    """What Ray does in a thread, which is left to itself where it takes longer, or where nobody waits any more: its
+    calls wait for a cluster that is gone, and no signal ends them. TimeoutError; `look` may raise, too."""
+    answer: Future[T] = Future()
+    answer.set_running_or_notify_cancel()  # from here on nobody but the thread ends it
+
+    def do() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:  # raised where it is waited for
+            answer.set_exception(error)
+
+    Thread(target=do, daemon=True).start()
+    waited, until = asyncio.wrap_future(answer), time.monotonic() + seconds
+    waited.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # heard, also where nobody is left
+    while not (await asyncio.wait({waited}, timeout=TICK))[0]:
+        _heed_sigterm()
+        look()
+        if time.monotonic() > until:
+            raise TimeoutError
+    _heed_sigterm()
+    return waited.result()
+
+
 async def _outcome(ref: ObjectRef[Any]) -> bytes | Ended | Unreached | Raised:
     """What a rank gave through its actor, or why it never will."""
     from ray.exceptions import RayError, RayTaskError
@@ -373,6 +428,26 @@ class Placed(Supervisor):
         super().__init__(_address())
 
 
+def _resources() -> Mapping[str, float]:
+    """All that the cluster has."""
+    import ray
+
+    return ray.cluster_resources()
+
+
+def _group_of(bundles: list[dict[str, float]]) -> PlacementGroup:
+    from ray.util.placement_group import placement_group
+
+    return placement_group(bundles, strategy="PACK")
+
+
+def _free() -> tuple[list[Offer], Mapping[str, float]]:
+    """What hosts have in all, and what nobody uses."""
+    import ray
+
+    return _offers(), ray.available_resources()
+
+
 def _address() -> str:
     """Of this host, as Ray knows it."""
     import ray
@@ -388,6 +463,26 @@ def _offers() -> list[Offer]:
         Offer(node["NodeManagerHostname"], node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
         for node in there
     ]
+
+
+@contextmanager
+def _printed_to(folder: Path | None) -> Iterator[None]:
+    """What is written to this process's stderr, past Python too, goes to a log within the block: Ray's library writes
+    there what it waits for, into the display. With no folder, nothing changes."""
+    if folder is None:
+        yield
+        return
+    sys.stderr.flush()
+    before = os.dup(2)
+    _, log = new_log(folder, "ray")
+    try:
+        with log:
+            os.dup2(log.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(before, 2)
+        os.close(before)
 
 
 @contextmanager

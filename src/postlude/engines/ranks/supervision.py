@@ -22,6 +22,8 @@ LOOK = 0.2
 """Seconds between two looks at whether the run is asked to end, while ranks are being started."""
 FOLLOWING = ("gather", "save", "require_finite")
 """What is asked once a step is finished."""
+USUAL = 30.0
+"""Seconds that a start takes where a machine is not busy: several processes import torch."""
 GRACE = 30.0
 """Seconds that ranks which are started again still get once the run is asked to end: work would be lost with them."""
 
@@ -88,6 +90,9 @@ class Supervision:
 
     async def open(self) -> None:
         """Start the ranks; one that is lost meanwhile is made good."""
+        run = f"{self.blueprint.folder}: " if self.blueprint.folder else ""
+        ranks = counted(self.terms.size, "trainer rank")
+        self.around.say(f"{run}starting {ranks}: usually half a minute, longer on a busy machine")
         while self._crew is None:
             try:
                 await self._bring_up()
@@ -198,7 +203,7 @@ class Supervision:
         task = asyncio.ensure_future(self.start(plan))
         left, ranks = GRACE if again else 0.0, counted(self.terms.size, "trainer rank")
         try:
-            with waiting(f"the crew of {ranks}", verb="starting", doing=f"starting {ranks}"):
+            with waiting(f"the start of {ranks}", verb="under way", doing=f"starting {ranks}", usual=USUAL):
                 while not task.done():
                     await asyncio.wait({task}, timeout=LOOK)
                     left -= LOOK if self.around.stopping() else 0.0
