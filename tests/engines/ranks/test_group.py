@@ -153,10 +153,11 @@ async def dies(crew: RayCrew, folder: Path) -> None:
     assert caught.value.rank == 1 and caught.value.cause.startswith("signal 9 (SIGKILL); ")
     assert "of the" in caught.value.cause and "the last words" in str(caught.value)
     assert str(folder / "ranks" / "rank-1.log") in str(caught.value)
-    assert group._raylet_answers()  # pyright: ignore[reportPrivateUsage]
+    raylet_here = crew._raylet  # pyright: ignore[reportPrivateUsage]
+    assert raylet_here is not None and not group._is_closed(raylet_here)  # pyright: ignore[reportPrivateUsage]
     (raylet,) = [pid for pid, words in processes_of(os.getpid()).items() if "/raylet/raylet " in words]
     os.kill(raylet, signal.SIGKILL)
-    assert eventually(lambda: not group._raylet_answers())  # pyright: ignore[reportPrivateUsage]
+    assert eventually(lambda: group._is_closed(raylet_here))  # pyright: ignore[reportPrivateUsage]
 
 
 async def eventually_gone(pids: dict[int, str]) -> None:

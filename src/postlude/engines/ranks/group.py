@@ -54,6 +54,7 @@ DEATHS = {
     "running low on memory": "Ray ended it, since the host's memory ran out",
     "node was terminated": "its host is gone",
     "node has died": "its host is gone",
+    "temporarily unavailable": "the Ray worker that kept it cannot be reached",
     "worker process has died": "the Ray worker that kept it was killed",
     "killed via ray.kill": "it was ended by ray.kill",
 }
@@ -99,6 +100,7 @@ class RayCrew:
         self._group: PlacementGroup | None = None
         self._actors: list[ActorHandle[Any]] = []
         self._members: list[Member] = []
+        self._raylet: socket | None = None
         self._attached = self._closed = self._broken = False
 
     async def start(self, room: float) -> None:
@@ -107,6 +109,7 @@ class RayCrew:
             await asyncio.to_thread(self._join)
         finally:
             _heed_sigterm()
+        self._raylet = _to_raylet()
         await self._place(room)
         await self._meet()
         await self._begin()
@@ -116,7 +119,7 @@ class RayCrew:
         if self._closed or self._broken:
             raise RankLost("the trainer ranks were ended, or are out of step since one failed", code="rank-lost")
         self._look()
-        if not _raylet_answers():  # to put something without it would end this process, with no word of it
+        if self._raylet is not None and _is_closed(self._raylet):  # to put something would end this process silently
             raise RankLost("Ray's raylet on this machine has ended", code="rank-lost", cause="Ray: its raylet ended")
         import ray
 
@@ -269,6 +272,8 @@ class RayCrew:
 
     def _end(self) -> None:
         """A cluster of ours goes with everything in it; in another's, what is ours."""
+        if self._raylet is not None:
+            self._raylet.close()
         if self._cluster is None:
             _within(CLOSING, self._leave)
         if self._attached:
@@ -295,17 +300,28 @@ def _disconnect() -> None:
     ray.shutdown()
 
 
-def _raylet_answers() -> bool:
-    """Whether the process of Ray that this one talks to is there."""
+def _to_raylet() -> socket | None:
+    """A connection to the process of Ray that this one talks to, which says nothing, and is closed with that."""
     from ray._private import worker
 
     node = worker._global_node  # pyright: ignore[reportPrivateUsage]
-    with socket(AF_UNIX) as asking:
-        try:
-            asking.connect(node.raylet_socket_name if node else "")
-        except OSError:
-            return False
-    return True
+    connection = socket(AF_UNIX)
+    try:
+        connection.connect(node.raylet_socket_name if node else "")
+    except OSError:  # where it cannot be looked at, what is asked of Ray says it
+        connection.close()
+        return None
+    connection.setblocking(False)
+    return connection
+
+
+def _is_closed(connection: socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _heed_sigterm() -> None:
