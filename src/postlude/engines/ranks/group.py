@@ -48,6 +48,8 @@ LATER = 5.0
 """Seconds that the driver waits beyond what ranks wait for each other: they know who is late."""
 REACHED = 45.0
 """Seconds for a cluster to answer."""
+HEED = 0.1
+"""Seconds between two looks at SIGTERM while Ray begins or ends."""
 CLOSING = 10.0
 """Seconds for each part of ending."""
 DEATHS = {
@@ -105,10 +107,7 @@ class RayCrew:
 
     async def start(self, room: float) -> None:
         """Have a cluster, places in it for all, and a rank in each. `room`: seconds that places are waited for."""
-        try:
-            await asyncio.to_thread(self._join)
-        finally:
-            _heed_sigterm()
+        await _heeding_sigterm(self._join)
         self._raylet = _to_raylet()
         await self._place(room)
         await self._meet()
@@ -132,7 +131,7 @@ class RayCrew:
         """As `crew.Crew.close`."""
         if not self._closed:
             self._closed = True
-            await asyncio.shield(asyncio.to_thread(self._end))
+            await _heeding_sigterm(self._end)
 
     # having a cluster
 
@@ -324,8 +323,20 @@ def _is_closed(connection: socket) -> bool:
         return True
 
 
+async def _heeding_sigterm(work: Callable[[], None]) -> None:
+    """Have it done in a thread, and SIGTERM do all the while what it did: Ray's library takes it for a crash from its
+    start on, prints a stack and aborts; and after its end leaves it to the system, which ends this process."""
+    done = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        while not done.done():
+            await asyncio.wait({done}, timeout=HEED)
+            _heed_sigterm()
+    finally:
+        done.cancel()  # where nobody waits any more; the thread goes on
+    done.result()
+
+
 def _heed_sigterm() -> None:
-    """Have SIGTERM again do what it did: Ray's library takes it for a crash, prints a stack and aborts."""
     if current_thread() is main_thread() and (handler := signal.getsignal(signal.SIGTERM)) is not None:
         signal.signal(signal.SIGTERM, handler)
 
