@@ -17,7 +17,7 @@ from tempfile import gettempdir
 from threading import Thread, current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
-from postlude.engines.gpus import gpus_here
+from postlude.engines.gpus import gpus_here, visible_devices
 from postlude.engines.ranks.asking import IN_WORDS, TICK, Unreached, answers_of, values_of
 from postlude.engines.ranks.child import Done, Raised, Seat
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
@@ -25,7 +25,6 @@ from postlude.engines.ranks.local_cluster import LocalCluster
 from postlude.engines.ranks.messages import packed
 from postlude.engines.ranks.places import Host, Offer, no_room, noted, require_alike, threads_of
 from postlude.engines.ranks.supervisor import Ended, Supervisor
-from postlude.engines.servers.command import visible_devices
 from postlude.errors import EngineError, reason
 from postlude.runs.files import RANKS
 from postlude.waits import waiting
