@@ -176,9 +176,10 @@ def pack(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature:
     dtype = dtype or torch.float32
     completions = [c for item in groups for c in item.completions]
     margins = [_margin(item.prompt.columns.get("margin")) for item in groups]
+    precision = np.float64 if dtype == torch.float64 else np.float32
 
     def number(values: Iterable[float]) -> Tensor:
-        return _tensor(np.fromiter(values, np.float64)).to(dtype)
+        return _tensor(np.fromiter(values, precision))
 
     return Batch(
         **_lay_out(groups),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from postlude.engines.ranks import local_cluster
+from postlude.engines.ranks import group, local_cluster
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
 from postlude.engines.ranks.group import OnRay, RayCrew
 from postlude.engines.ranks.local_cluster import LocalCluster
@@ -31,7 +31,7 @@ def blueprint(folder: Path) -> Blueprint:
 
 
 def processes_of(pid: int) -> dict[int, str]:
-    """Everything below a process."""
+    """Everything that runs below a process, each with when it began: numbers are used again soon."""
     parents: dict[int, int] = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -41,19 +41,21 @@ def processes_of(pid: int) -> dict[int, str]:
     below = {pid}
     while more := {one for one, parent in parents.items() if parent in below} - below:
         below |= more
-    return {one: Path(f"/proc/{one}/cmdline").read_text().replace("\0", " ") for one in below - {pid} if alive(one)}
+    return {one: seen[1] for one in below - {pid} if (seen := state(one))[0] not in ("", "Z")}
 
 
-def alive(pid: int) -> bool:
-    return state(pid) not in ("", "Z")
+def commanded(pid: int) -> bytes:
+    """Its command line, each word with a zero behind it."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def state(pid: int) -> str:
-    """`R`, `S`, `T` of one that is stopped; empty where there is none."""
+def state(pid: int) -> tuple[str, str]:
+    """`R`, `S`, `T` of one that is stopped; empty where there is none. And when it began, in the system's ticks."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], fields[19]
     except OSError:
-        return ""
+        return "", ""
 
 
 def test_ranks_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +147,7 @@ async def dies(crew: RayCrew, folder: Path) -> None:
     asked = asyncio.ensure_future(crew.call("one_stops"))
     while not any(wait.who.startswith("trainer rank 0 on host ") for wait in under_way()):
         await asyncio.sleep(0.05)
-    while not (stopped := [one for one in processes_of(os.getpid()) if state(one) == "T"]):
+    while not (stopped := [one for one in processes_of(os.getpid()) if state(one)[0] == "T"]):
         await asyncio.sleep(0.05)
     os.kill(stopped[0], signal.SIGKILL)
     with pytest.raises(RankLost) as caught:
@@ -153,10 +155,17 @@ async def dies(crew: RayCrew, folder: Path) -> None:
     assert caught.value.rank == 1 and caught.value.cause.startswith("signal 9 (SIGKILL); ")
     assert "of the" in caught.value.cause and "the last words" in str(caught.value)
     assert str(folder / "ranks" / "rank-1.log") in str(caught.value)
+    assert group._raylet_answers()  # pyright: ignore[reportPrivateUsage]
+    (raylet,) = [one for one in processes_of(os.getpid()) if b"/raylet/raylet\0" in commanded(one)]
+    os.kill(raylet, signal.SIGKILL)
+    assert eventually(lambda: not group._raylet_answers())  # pyright: ignore[reportPrivateUsage]
 
 
-async def eventually_gone(pids: dict[int, str]) -> None:
-    await asyncio.to_thread(eventually, lambda: not [words for pid, words in pids.items() if alive(pid)])
+async def eventually_gone(processes: dict[int, str]) -> None:
+    def left() -> list[int]:
+        return [pid for pid, began in processes.items() if state(pid)[1] == began and state(pid)[0] != "Z"]
+
+    assert await asyncio.to_thread(eventually, lambda: not left()), left()
 
 
 def test_a_cluster_that_does_not_start_is_tried_three_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +188,7 @@ def test_a_start_that_is_ended_does_not_begin_again(tmp_path: Path, monkeypatch:
     cluster = LocalCluster(2, (), tmp_path / "logs")
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(cluster.start)
-        assert eventually(lambda: processes_of(os.getpid()))
+        assert eventually(lambda: [*(tmp_path / "logs").glob("*")])
         cluster.end()
         with pytest.raises(EngineError, match="stopped while it started"):
             starting.result()

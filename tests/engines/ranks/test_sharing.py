@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from postlude.algorithms import ALGORITHMS
 from postlude.batch import pack
 from postlude.data import Completion, Group, Prompt
 from postlude.engines.protocol import Part
-from postlude.engines.ranks.shares import SLACK, Effort, Shares, kinds_of, share_out, smallest
+from postlude.engines.ranks.shares import SLACK, Effort, Shares, kinds_of, share_out
 from postlude.engines.ranks.shipping import ShippedBatch
+from postlude.models.tiny import character_tokenizer, save_tiny_model
 from postlude.objectives import TokenObjective
 from postlude.sizing.shape import of_values
 
@@ -141,13 +143,6 @@ def test_groups_without_a_gradient_are_even_by_themselves() -> None:
     assert kinds_of(Part(update, contrast)).tolist() == [0] * 16
 
 
-def test_the_smallest_piece_for_a_pass_that_counts_nothing() -> None:
-    batch = shipped((3, (9, 2)), (8, (1, 1)), (1, (3, 20)))
-    assert smallest(batch, keeps_groups=False).tolist() == [4]
-    assert smallest(batch, keeps_groups=True).tolist() == [2, 3]
-    assert smallest(shipped(), keeps_groups=True).tolist() == []
-
-
 def test_attention_against_matrix_products() -> None:
     """SmolLM2-135M: 30 layers of 3,538,944 weights and an output layer of 49,152 x 576, 9 heads of 64."""
     values = {"model_type": "llama", "num_hidden_layers": 30, "hidden_size": 576, "num_attention_heads": 9}
@@ -156,3 +151,12 @@ def test_attention_against_matrix_products() -> None:
     mixture = {**values, "model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2}
     met = 576 * (576 + 2 * 192 + 576) + 2 * 3 * 576 * 1536
     assert Effort.of(of_values(mixture, "x")).squares == 30 * 576 / (30 * met + 49_152 * 576)
+
+
+def test_of_a_model_without_known_sizes_lengths_alone_count(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "unheard"}')
+    assert Effort.of_model(str(tmp_path), shares_prompts=False) == Effort(0.0, False)
+    save_tiny_model(tmp_path / "tiny", layers=1, width=32, heads=2)
+    per_layer = 32 * (32 + 16 + 16) + 32 * 32 + 3 * 32 * 96
+    vocabulary = len(character_tokenizer())
+    assert Effort.of_model(str(tmp_path / "tiny")) == Effort(32 / (per_layer + vocabulary * 32))

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import AF_UNIX, socket
 from tempfile import gettempdir
 from threading import Thread, current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
-from postlude.engines.gpus import gpus_here
+from postlude.engines.gpus import gpus_here, visible_devices
 from postlude.engines.ranks.asking import IN_WORDS, TICK, Unreached, answers_of, values_of
 from postlude.engines.ranks.child import Done, Raised, Seat
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
@@ -24,7 +25,6 @@ from postlude.engines.ranks.local_cluster import LocalCluster
 from postlude.engines.ranks.messages import packed
 from postlude.engines.ranks.places import Host, Offer, no_room, noted, require_alike, threads_of
 from postlude.engines.ranks.supervisor import Ended, Supervisor
-from postlude.engines.servers.command import visible_devices
 from postlude.errors import EngineError, reason
 from postlude.runs.files import RANKS
 from postlude.waits import waiting
@@ -114,6 +114,9 @@ class RayCrew:
         """As `crew.Crew.call`."""
         if self._closed or self._broken:
             raise RankLost("the trainer ranks were ended, or are out of step since one failed", code="rank-lost")
+        self._look()
+        if not _raylet_answers():  # to put something without it would end this process, with no word of it
+            raise RankLost("Ray's raylet on this machine has ended", code="rank-lost", cause="Ray: its raylet ended")
         import ray
 
         common = ray.put(packed(shared))
@@ -168,8 +171,9 @@ class RayCrew:
         if not _within(REACHED, attach):
             failed.append(TimeoutError(f"no answer within {REACHED:.0f} s"))
         if failed:
+            why = reason(failed[0]).rstrip(".")
             raise EngineError(
-                f"no Ray cluster can be reached (engine.address: {self._terms.address}): {reason(failed[0])}. Start "
+                f"no Ray cluster can be reached (engine.address: {self._terms.address}): {why}. Start "
                 "one (ray start --head), or leave engine.address out: Ray then runs on this machine for this run "
                 "alone. A cluster with a token is reached with the same: RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH.",
                 code="no-cluster",
@@ -288,6 +292,19 @@ def _disconnect() -> None:
     import ray
 
     ray.shutdown()
+
+
+def _raylet_answers() -> bool:
+    """Whether the process of Ray that this one talks to is there."""
+    from ray._private import worker
+
+    node = worker._global_node  # pyright: ignore[reportPrivateUsage]
+    with socket(AF_UNIX) as asking:
+        try:
+            asking.connect(node.raylet_socket_name if node else "")
+        except OSError:
+            return False
+    return True
 
 
 def _heed_sigterm() -> None:

@@ -92,6 +92,7 @@ class LocalCluster:
         inner = environment(os.environ) | self.surroundings
         inner["PYTHONPATH"] = search_path()
         inner["CUDA_VISIBLE_DEVICES"] = ",".join(self._devices)
+        inner["RAY_worker_niceness"] = "0"  # training is what this machine is there for, not work on the side
         inner["RAY_memory_monitor_refresh_ms"] = "0"  # whether memory has run out the kernel decides, ranks go first
         log, file = new_log(self._logs, "ray")
         with file:
@@ -99,6 +100,8 @@ class LocalCluster:
                 self._kept = Kept([sys.executable, "-P", str(HEAD), json.dumps(self._settings)], inner, file)
             except OSError as error:
                 raise EngineError(f"cannot start Ray: {reason(error)}", code="no-cluster") from error
+        if self._over:  # said by another thread just before there was something to end
+            self._end()
         return log
 
     def _is_up(self, log: Path) -> bool:

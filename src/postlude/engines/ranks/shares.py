@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from postlude.engines.protocol import Part
-from postlude.engines.ranks.shipping import Places, ShippedBatch
+from postlude.engines.ranks.shipping import Indices, ShippedBatch
+from postlude.errors import ConfigError
 from postlude.objectives import TokenObjective
 from postlude.sizing.shape import Shape
 
@@ -46,12 +47,20 @@ class Effort:
         met = [one.inputs * one.outputs if one.copies == 1 else shape.width * shape.inner for one in shape.linears]
         return cls(shape.layers * shape.query_width / (shape.layers * sum(met) + shape.embedding), shares_prompts)
 
+    @classmethod
+    def of_model(cls, path: str, shares_prompts: bool = True) -> Effort:
+        """For the model in a folder, or of that name. Where its config does not say its sizes, lengths alone count."""
+        try:
+            return cls.of(Shape.of_config(path), shares_prompts)
+        except ConfigError:
+            return cls(0.0, shares_prompts)
+
 
 @dataclass(frozen=True)
 class Shares:
     """Every sequence of a batch on exactly one rank."""
 
-    sequences: tuple[Places, ...]
+    sequences: tuple[Indices, ...]
     """Of each rank, in order; a rank may have none."""
     loads: tuple[float, ...]
     """Work of each rank, in tokens."""
@@ -100,18 +109,6 @@ def kinds_of(part: Part) -> NDArray[np.int64]:
         return np.zeros(batch.n_sequences, np.int64)
     rests = objective.idle(batch)[batch.sequence_group].cpu().numpy()
     return np.where(batch.lengths.cpu().numpy() > 0, rests.astype(np.int64), 2)
-
-
-def smallest(batch: ShippedBatch, keeps_groups: bool) -> Places:
-    """The sequences of the cheapest piece that a pass can be made of; none where the batch has none."""
-    sizes = _Sizes.of(batch, Effort())
-    if not batch.n_sequences:
-        return np.zeros(0, np.int64)
-    if not keeps_groups:
-        return np.argmin(sizes.answer_work + sizes.prompt_work[sizes.group], keepdims=True)
-    groups = np.unique(sizes.group)
-    work = sizes.prompt_work + np.bincount(sizes.group, sizes.answer_work, sizes.prompt.size)
-    return np.flatnonzero(sizes.group == groups[np.argmin(work[groups])])
 
 
 # ---------------------------------------------------------------------------------------------------- arithmetic

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from postlude.engines.ranks.crew import Blueprint, Crew, Facts, RankLost, Start, Terms
-from postlude.engines.ranks.journal import Journal
+from postlude.engines.ranks.crew import Blueprint, Crew, Facts, Outcome, RankLost, Start, Terms
+from postlude.engines.ranks.journal import Change, Journal
 from postlude.engines.ranks.tally import Tally
 from postlude.errors import EngineError, PostludeError, Stopped, reason
 from postlude.exhausted import out_of_memory
+from postlude.runs.sealed import unsound
 from postlude.waits import waiting
 from postlude.words import counted
 
@@ -35,8 +36,6 @@ class Around:
 
     say: Callable[[str], None] = _no
     """Hears of ranks that were lost and of what is done about it: no event, for a run has the same ones without."""
-    note: Callable[[str], None] = _no
-    """Hears what makes it another run, if only by rounding."""
     stopping: Callable[[], bool] = lambda: False
     """Whether the run is asked to end."""
     step: Callable[[], int] = lambda: 0
@@ -123,9 +122,21 @@ class Supervision:
         if self._crew is not None:
             await self.call("use", self.limits)
 
-    async def learn(self) -> None:
-        """Ask what the ranks are, and let the smallest limits of any hold for all: sums then round alike."""
-        self._facts = await self._agree(self.limits)
+    async def load(self, folder: Path, reference: bool) -> None:
+        """Take up a checkpoint, and the limits that were in force when it was written; without a refreshed reference
+        where `reference` is False."""
+        self.journal.begin_from(folder)
+        self.reference, self.limits = reference, None
+        while True:
+            try:
+                await self.call("load", (folder, reference))
+                self._facts = await self._agree(None)
+                return
+            except RankLost as lost:
+                await self._bury(lost)
+            except PostludeError:  # they hold some of it
+                await self.close()
+                raise
 
     # ------------------------------------------------------------------------------------------------- calls
 
@@ -138,7 +149,9 @@ class Supervision:
             if error.code == "out-of-memory":  # on one of them; the others wait for it
                 await self.close()
                 raise Exhausted(str(error), code=error.code) from error
-            raise  # by all together: they are sound
+            if error.code == "rank-raised":  # in the middle of something
+                await self.close()
+            raise  # else by all together: they are sound
         except (MemoryError, RuntimeError) as error:
             await self.close()
             if not out_of_memory(error):
@@ -156,9 +169,15 @@ class Supervision:
             raise self._over
         with self.tally.timing("restart"):
             checkpoint, _ = self.journal.newest()
-            await self._bring_up(checkpoint)
-            for change in self.journal.changes:
-                await self._ask(change.method, change.shared, change.each)
+            if checkpoint is not None:
+                await asyncio.to_thread(_require_as_sealed, checkpoint)
+            try:
+                await self._bring_up(checkpoint)
+                for change in self.journal.changes:
+                    _require_sound(change, await self._ask(change.method, change.shared, change.each))
+            except BaseException:  # nothing is asked of ranks that stand elsewhere than the run, least of all a save
+                await self.close()
+                raise
 
     async def _bring_up(self, checkpoint: Path | None = None) -> None:
         self._doing, again = "start", self.lives > 0
@@ -202,6 +221,7 @@ class Supervision:
         return self._over
 
     async def _agree(self, limits: tuple[int, int] | None) -> Sequence[Facts]:
+        """What the ranks are; the smallest limits of any hold for all, or these: sums then round alike."""
         all_facts = cast("list[Facts]", await self._ask("facts"))
         if limits is None:
             settings = [one.settings for one in all_facts]
@@ -221,12 +241,12 @@ class Supervision:
         if twice or self.restarts > self.terms.restarts:
             self._over = EngineError(self._given_up(lost, doing, twice), code="rank-lost")
             raise self._over from lost
-        checkpoint = self.journal.newest()[0]
-        since = counted(len(self.journal.changes), "update")
-        place = f"{checkpoint.name}, and {since} after it are" if checkpoint else f"the beginning, and {since} are"
+        checkpoint, count = self.journal.newest()[0], len(self.journal.changes)
+        place = checkpoint.name if checkpoint else "the beginning"
+        rest = f", and {counted(count, 'update')} {'is' if count == 1 else 'are'} made again" if count else ""
         self.around.say(
             f"{_who(lost)} was lost {self._where(doing)} ({_cause(lost)}): all "
-            f"{self.terms.size} trainers are started again from {place} made again"
+            f"{self.terms.size} trainers are started again from {place}{rest}"
         )
 
     def _where(self, doing: str) -> str:
@@ -246,6 +266,29 @@ class Supervision:
             f"{_who(lost)} died {often} {self._where(doing)} ({_cause(lost)}). Where memory ran "
             f"out, {lower}, take more trainers, engine.gradient_checkpointing=true or model.lora.rank=16. "
             f"{sound[0].upper()}{sound[1:]}{on}{smaller}"
+        )
+
+
+def _require_sound(change: Change, answers: Sequence[Any]) -> None:
+    """An update that was sound is, where it is made again: else weights would lack it, and nobody know. EngineError."""
+    if not all(answer.sound for answer in answers if isinstance(answer, Outcome)):
+        raise EngineError(
+            f"update {change.serial} of the ranks was finite, and is not where it is made again after a rank was lost: "
+            "a device computes wrong, or does not repeat its sums. The newest checkpoint is sound: go on with "
+            "--resume.",
+            code="not-finite",
+        )
+
+
+def _require_as_sealed(checkpoint: Path) -> None:
+    """Raise EngineError where a checkpoint is not what was saved: ranks would go on from other weights, and nobody
+    would see it."""
+    flaws = unsound(checkpoint, inside="") if checkpoint.exists() else "it is gone"
+    if flaws is not None:
+        raise EngineError(
+            f"a trainer was lost, and checkpoint {checkpoint.name}, from which all would be started again, is not as "
+            f"it was saved: {flaws}. --resume goes on from the newest one that is.",
+            code="damaged-run",
         )
 
 
