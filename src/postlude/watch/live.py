@@ -294,7 +294,6 @@ class LiveView:
             left = min(left, (now - since) / max(share - before, 1e-9) * max(1 - share, 0.0))
         return f"{at_most}{duration(left)} left"
 
-
     @property
     def _each(self) -> float:
         """Seconds of a step: of those after the first, which has what is done but once, as soon as there are any."""

@@ -52,7 +52,8 @@ async def answers_of(
 ) -> list[Answer]:
     """What each gave: all of them, or, GRACE seconds after something went wrong with one, whoever has answered by then.
 
-    `look` is called now and then, and may raise; `usual`: seconds that it often takes. RankLost where somebody is silent for that many seconds.
+    `look` is called now and then, and may raise; `usual`: seconds that it often
+    takes. RankLost where somebody is silent for that many seconds.
     """
     tasks = [asyncio.ensure_future(_read(one)) for one in asked]
     ends, cut_off = time.monotonic() + seconds, float("inf")

@@ -6,23 +6,18 @@ import asyncio
 import logging
 import os
 import re
-import signal
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from socket import AF_UNIX, socket
 from tempfile import gettempdir
-from threading import Thread, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from postlude.engines.gpus import gpus_here, visible_devices
-from postlude.engines.logs import new_log
 from postlude.engines.ranks.addresses import address_of, no_cluster, require_listener
+from postlude.engines.ranks.aside import aside, printed_to, variables, within
 from postlude.engines.ranks.asking import IN_WORDS, TICK, Unreached, answers_of, values_of
 from postlude.engines.ranks.child import Done, Raised, Seat
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
@@ -63,6 +58,7 @@ DEATHS = {
     "running low on memory": "Ray ended it, since the host's memory ran out",
     "node was terminated": "its host is gone",
     "node has died": "its host is gone",
+    "temporarily unavailable": "the Ray worker that kept it cannot be reached",
     "worker process has died": "the Ray worker that kept it was killed",
     "killed via ray.kill": "it was ended by ray.kill",
 }
@@ -108,11 +104,13 @@ class RayCrew:
         self._group: PlacementGroup | None = None
         self._actors: list[ActorHandle[Any]] = []
         self._members: list[Member] = []
+        self._raylet: socket | None = None
         self._attached = self._closed = self._broken = False
 
     async def start(self, room: float) -> None:
         """Have a cluster, places in it for all, and a rank in each. `room`: seconds that places are waited for."""
         await self._join()
+        self._raylet = _to_raylet()
         await self._place(room)
         await self._meet()
         await self._begin()
@@ -122,7 +120,7 @@ class RayCrew:
         if self._closed or self._broken:
             raise RankLost("the trainer ranks were ended, or are out of step since one failed", code="rank-lost")
         self._look()
-        if not _raylet_answers():  # to put something without it would end this process, with no word of it
+        if self._raylet is not None and _is_closed(self._raylet):  # to put something would end this process silently
             raise RankLost("Ray's raylet on this machine has ended", code="rank-lost", cause="Ray: its raylet ended")
         import ray
 
@@ -135,7 +133,7 @@ class RayCrew:
         """As `crew.Crew.close`."""
         if not self._closed:
             self._closed = True
-            await asyncio.shield(asyncio.to_thread(self._end))
+            await aside(self._end)
 
     # having a cluster
 
@@ -144,16 +142,16 @@ class RayCrew:
         if self._terms.address == LOCAL:
             self._cluster = LocalCluster(self.size, self._devices(), self._logs)
             with waiting("Ray", verb="starting", doing="starting Ray on this machine", usual=USUAL):
-                await _aside(self._reach)
+                await aside(self._reach)
         else:
             place = f"the Ray cluster at {self._terms.address}"
             with waiting(place, "an answer", verb="asked", link="for", doing=f"reaching {place}", limit=REACHED):
-                await _aside(self._reach)
+                await aside(self._reach)
 
     def _reach(self) -> None:
         """As `_join`, in a thread."""
         local = self._terms.address == LOCAL
-        with _variables(PATIENT | (self._cluster.surroundings if self._cluster else {})):
+        with variables(PATIENT | (self._cluster.surroundings if self._cluster else {})):
             import ray
             from ray._private import ray_constants
 
@@ -197,8 +195,8 @@ class RayCrew:
             except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
                 failed.append(error)
 
-        with _printed_to(None if self._cluster else self._logs):
-            in_time = _within(REACHED, attach)
+        with printed_to(None if self._cluster else self._logs):
+            in_time = within(REACHED, attach)
         if not in_time:
             failed.append(TimeoutError(f"no answer within {REACHED:.0f} s"))
         if failed:
@@ -242,9 +240,11 @@ class RayCrew:
     async def _asked(self, work: Callable[[], T], what: str) -> T:
         """What Ray says, within limits that its own calls do not have. EngineError where it says nothing."""
         try:
-            return await _aside(work, REACHED, self._look)
+            return await aside(work, REACHED, self._look)
         except TimeoutError as error:
-            raise no_cluster(self._terms.address, f"it gave no answer for {REACHED:.0f} s when asked for {what}") from error
+            raise no_cluster(
+                self._terms.address, f"it gave no answer for {REACHED:.0f} s when asked for {what}"
+            ) from error
 
     async def _meet(self) -> None:
         """Know every place, and that all see one folder and are made of the same. Those of one host become neighbours,
@@ -299,10 +299,12 @@ class RayCrew:
 
     def _end(self) -> None:
         """A cluster of ours goes with everything in it; in another's, what is ours."""
+        if self._raylet is not None:
+            self._raylet.close()
         if self._cluster is None:
-            _within(CLOSING, self._leave)
+            within(CLOSING, self._leave)
         if self._attached:
-            _within(CLOSING, _disconnect)
+            within(CLOSING, _disconnect)
         if self._cluster is not None:
             self._cluster.end()
 
@@ -325,56 +327,28 @@ def _disconnect() -> None:
     ray.shutdown()
 
 
-def _raylet_answers() -> bool:
-    """Whether the process of Ray that this one talks to is there."""
+def _to_raylet() -> socket | None:
+    """A connection to the process of Ray that this one talks to, which says nothing, and is closed with that."""
     from ray._private import worker
 
     node = worker._global_node  # pyright: ignore[reportPrivateUsage]
-    with socket(AF_UNIX) as asking:
-        try:
-            asking.connect(node.raylet_socket_name if node else "")
-        except OSError:
-            return False
-    return True
+    connection = socket(AF_UNIX)
+    try:
+        connection.connect(node.raylet_socket_name if node else "")
+    except OSError:  # where it cannot be looked at, what is asked of Ray says it
+        connection.close()
+        return None
+    connection.setblocking(False)
+    return connection
 
 
-def _heed_sigterm() -> None:
-    """Have SIGTERM again do what it did: Ray's library takes it for a crash, prints a stack and aborts."""
-    if current_thread() is main_thread() and (handler := signal.getsignal(signal.SIGTERM)) is not None:
-        signal.signal(signal.SIGTERM, handler)
-
-
-def _within(seconds: float, work: Callable[[], None]) -> bool:
-    """Have it done in a thread, which is left to itself where it takes longer: Ray waits for hosts that are gone.
-    Whether it was done in time."""
-    thread = Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return not thread.is_alive()
-
-
-async def _aside(work: Callable[[], T], seconds: float = float("inf"), look: Callable[[], None] = lambda: None) -> T:
-    """What Ray does in a thread, which is left to itself where it takes longer, or where nobody waits any more: its
-    calls wait for a cluster that is gone, and no signal ends them. TimeoutError; `look` may raise, too."""
-    answer: Future[T] = Future()
-    answer.set_running_or_notify_cancel()  # from here on nobody but the thread ends it
-
-    def do() -> None:
-        try:
-            answer.set_result(work())
-        except BaseException as error:  # raised where it is waited for
-            answer.set_exception(error)
-
-    Thread(target=do, daemon=True).start()
-    waited, until = asyncio.wrap_future(answer), time.monotonic() + seconds
-    waited.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # heard, also where nobody is left
-    while not (await asyncio.wait({waited}, timeout=TICK))[0]:
-        _heed_sigterm()
-        look()
-        if time.monotonic() > until:
-            raise TimeoutError
-    _heed_sigterm()
-    return waited.result()
+def _is_closed(connection: socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 async def _outcome(ref: ObjectRef[Any]) -> bytes | Ended | Unreached | Raised:
@@ -463,37 +437,3 @@ def _offers() -> list[Offer]:
         Offer(node["NodeManagerHostname"], node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
         for node in there
     ]
-
-
-@contextmanager
-def _printed_to(folder: Path | None) -> Iterator[None]:
-    """What is written to this process's stderr, past Python too, goes to a log within the block: Ray's library writes
-    there what it waits for, into the display. With no folder, nothing changes."""
-    if folder is None:
-        yield
-        return
-    sys.stderr.flush()
-    before = os.dup(2)
-    _, log = new_log(folder, "ray")
-    try:
-        with log:
-            os.dup2(log.fileno(), 2)
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(before, 2)
-        os.close(before)
-
-
-@contextmanager
-def _variables(those: Mapping[str, str]) -> Iterator[None]:
-    """Set in this process within the block; after it `breakpoint()` is what it was, too, which Ray takes for itself."""
-    before = {name: os.environ.get(name) for name in (*those, "PYTHONBREAKPOINT")}
-    os.environ.update(those)
-    try:
-        yield
-    finally:
-        for name, text in before.items():
-            os.environ.pop(name, None)
-            if text is not None:
-                os.environ[name] = text
