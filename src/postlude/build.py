@@ -16,6 +16,7 @@ from postlude.prepared import Prepared
 from postlude.recipe import serving
 from postlude.recipe.remedies import command
 from postlude.runs.files import LOGS, PUBLISHED
+from postlude.words import counted
 
 if TYPE_CHECKING:
     from postlude.engines.local.engine import LocalEngine
@@ -82,6 +83,9 @@ async def _ranked(
         around.say, around.stopping, around.step, command(around.folder, []), _unchanged(recipe.method)
     )
     blueprint = _blueprint(prepared, around.folder, weights)
+    run = f"{around.folder}: " if around.folder else ""
+    many = counted(terms.size, "trainer rank")
+    around.say(f"{run}starting {many}: usually half a minute, longer on a busy machine")
     ranks = supervision.Supervision(crew(terms), blueprint, terms, Journal(around.sealed), on)
     samples = serving.samples(recipe, recipe.algorithm) and not recipe.servers
     return await RankedEngine.open(ranks, prepared.facts, around.folder if samples else None)

@@ -40,7 +40,7 @@ def test_who_does_not_listen_is_said_before_ray_is_asked() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         require_listener(address, address)
-    with refused("no-cluster", said=f"auto, which is {address}: nobody listens there"):
+    with refused("no-cluster", said=f"auto, which is {address}): nobody listens there"):
         require_listener("auto", address)
 
 

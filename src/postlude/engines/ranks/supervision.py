@@ -92,9 +92,6 @@ class Supervision:
 
     async def open(self) -> None:
         """Start the ranks; one that is lost meanwhile is made good."""
-        run = f"{self.blueprint.folder}: " if self.blueprint.folder else ""
-        ranks = counted(self.terms.size, "trainer rank")
-        self.around.say(f"{run}starting {ranks}: usually half a minute, longer on a busy machine")
         while self._crew is None:
             try:
                 await self._bring_up()
