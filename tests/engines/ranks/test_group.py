@@ -65,7 +65,8 @@ def test_ranks_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def story(folder: Path) -> None:
     before = dict(os.environ)
-    crew = await OnRay(Terms(2, timeout=60.0), KIND)(blueprint(folder))
+    start = OnRay(Terms(2, timeout=60.0), KIND)
+    crew = await start(blueprint(folder))
     started = processes_of(os.getpid())
     try:
         assert dict(os.environ) == before | {"RAY_CLIENT_MODE": "0"}
@@ -73,8 +74,9 @@ async def story(folder: Path) -> None:
         await stands_alone(crew, folder)
         await raises(crew)
         await dies(crew, folder)
+        await is_followed(start, crew, folder)
     finally:
-        await crew.close()
+        await start.end()
     assert len(started) > 5
     await eventually_gone(started)
     await crew.close()
@@ -100,7 +102,7 @@ async def stands_alone(crew: RayCrew, folder: Path) -> None:
         assert about["environment"]["GLOO_SOCKET_IFNAME"] == "lo"
         assert about["folder"] == os.getcwd()
         assert about["pid"] not in (os.getpid(), 0)
-    cluster = crew._cluster  # pyright: ignore[reportPrivateUsage]
+    cluster = crew._attached.cluster  # pyright: ignore[reportPrivateUsage]
     assert cluster is not None and cluster.address.startswith("127.0.0.1:")
     assert stat.S_IMODE((cluster.folder / "token").stat().st_mode) == 0o600
     assert stat.S_IMODE(cluster.folder.stat().st_mode) == 0o700
@@ -153,6 +155,29 @@ async def dies(crew: RayCrew, folder: Path) -> None:
     assert caught.value.rank == 1 and caught.value.cause.startswith("signal 9 (SIGKILL); ")
     assert "of the" in caught.value.cause and "the last words" in str(caught.value)
     assert str(folder / "ranks" / "rank-1.log") in str(caught.value)
+
+
+async def is_followed(start: OnRay, crew: RayCrew, folder: Path) -> None:
+    """By a crew on the same cluster, where nothing of it is left: no process, no place, no shared memory."""
+    there = processes_of(os.getpid())
+    ranks = {pid for pid, words in there.items() if any(mark in words for mark in local_cluster.RANKS)}
+    assert len(ranks) == 3  # two places, and the rank that did not die
+    await crew.close()
+    again = await start(blueprint(folder))
+    assert not [pid for pid in ranks if alive(pid)]
+    assert {pid for pid, words in there.items() if "gcs_server" in words} <= processes_of(os.getpid()).keys()
+    assert await again.call("product", 3.0, [1.0, 2.0]) == [9.0, 9.0]
+    await again.close()
+    attached = again._attached  # pyright: ignore[reportPrivateUsage]
+    assert await attached.is_free()
+    cluster = attached.cluster
+    assert cluster is not None and not cluster.ranks_left()
+    raylet = next(pid for pid, words in processes_of(os.getpid()).items() if words.split(" ")[0].endswith("raylet"))
+    os.kill(raylet, signal.SIGSTOP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("postlude.engines.ranks.attached.ANSWERS", 1.0)
+        assert not await attached.is_free(), "it does not answer"
+    os.kill(raylet, signal.SIGCONT)
 
 
 async def eventually_gone(pids: dict[int, str]) -> None:
