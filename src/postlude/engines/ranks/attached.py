@@ -122,8 +122,9 @@ class Attached:
         if not within(REACHED, attach):
             failed.append(TimeoutError(f"no answer within {REACHED:.0f} s"))
         if failed:
+            why = reason(failed[0]).rstrip(".")
             raise EngineError(
-                f"no Ray cluster can be reached (engine.address: {self._address}): {reason(failed[0])}. Start "
+                f"no Ray cluster can be reached (engine.address: {self._address}): {why}. Start "
                 "one (ray start --head), or leave engine.address out: Ray then runs on this machine for this run "
                 "alone. A cluster with a token is reached with the same: RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH.",
                 code="no-cluster",

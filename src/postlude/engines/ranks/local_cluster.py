@@ -99,6 +99,7 @@ class LocalCluster:
         inner = environment(os.environ) | self.surroundings
         inner["PYTHONPATH"] = search_path()
         inner["CUDA_VISIBLE_DEVICES"] = ",".join(self._devices)
+        inner["RAY_worker_niceness"] = "0"  # training is what this machine is there for, not work on the side
         inner["RAY_memory_monitor_refresh_ms"] = "0"  # whether memory has run out the kernel decides, ranks go first
         log, file = new_log(self._logs, "ray")
         with file:
