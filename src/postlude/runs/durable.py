@@ -21,8 +21,12 @@ from postlude.errors import ConfigError, Problem, TrainingError
 
 WAITS = (0.1, 1.0, 5.0, 20.0)
 """Seconds between the tries of a write that fails."""
-_LEFT = re.compile(r"\.(?:[a-z0-9-]+\.[a-z]+|model|best|step-\d{6,}\.jsonl)\.\d+\.new")
-"""Names of files that were being written."""
+_LEFT = re.compile(
+    r"\.(?:[a-z0-9-]+\.[a-z]+|model|best|step-\d{6,}\.jsonl)\.\d+\.new"
+    r"|\.{1,2}gathered\.safetensors(?:\.new)?|\.seen-[0-9a-f]{8}"
+)
+"""Names of files that were being written; of weights on their way from ranks to the sampler, and of what ranks are
+shown so that they say whether they see the folder."""
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 

@@ -206,11 +206,12 @@ class Sealed:
         return flaws
 
 
-def unsound(folder: Path) -> str | None:
-    """What is wrong with the model files of a checkpoint; None of a sound one, and of a folder that nothing sealed."""
+def unsound(folder: Path, inside: str = f"{MANIFEST.parts[0]}/") -> str | None:
+    """What is wrong with the files of a checkpoint whose path does not begin with `inside`: those of the model, unless
+    it says otherwise. None of a sound one, and of a folder that nothing sealed."""
     if not (folder / MANIFEST).is_file() and not (folder / STATE).is_file():
         return None
-    flaws = Sealed.at(folder).torn(Hashes(), inside=f"{MANIFEST.parts[0]}/")
+    flaws = Sealed.at(folder).torn(Hashes(), inside)
     return some(flaws) if flaws else None
 
 

@@ -178,6 +178,10 @@ async def is_followed(start: OnRay, crew: RayCrew, folder: Path) -> None:
         patch.setattr("postlude.engines.ranks.attached.ANSWERS", 1.0)
         assert not await attached.is_free(), "it does not answer"
     os.kill(raylet, signal.SIGCONT)
+    assert await attached.is_free()
+    os.kill(raylet, signal.SIGKILL)
+    assert eventually(lambda: not attached.answers())
+    assert not await attached.is_free(), "it is gone"
 
 
 async def eventually_gone(pids: dict[int, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,13 @@ def test_other_versions_are_told_with_ours() -> None:
     assert f"host b has torch 2.1 (here {versions()['torch']}), ray 2.61.0 (here {versions()['ray']})" in str(
         caught.value
     )
+
+
+def test_what_was_changed_under_a_run_is_not_told_of_another_host() -> None:
+    other = replace(host(socket.gethostname()), versions=versions() | {"torch": "2.1"})
+    with pytest.raises(EngineError) as caught:
+        require_alike([other], "n", None)
+    assert str(caught.value).startswith(f"torch 2.1 (here {versions()['torch']}) was changed here while the run")
 
 
 def test_what_postlude_is_its_files_say() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError, Stopped
 from postlude.models.spec import ModelSpec
 from postlude.objectives import TokenObjective
+from postlude.runs.sealed import STATE, seal
 from tests.ranks import Single
 from tests.refusals import refused
 from tests.streaming import rolled_out
@@ -173,6 +175,32 @@ def test_what_is_made_again_begins_at_the_newest_sealed_checkpoint(blueprint: Bl
     (text,) = said
     assert "trainer rank 0 was lost in fingerprint of step 7 (signal SIGKILL)" in text
     assert "from step-000002, and 1 update is made again" in text
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_ranks_do_not_begin_again_from_a_checkpoint_that_was_damaged(
+    blueprint: Blueprint, tmp_path: Path, gone: bool
+) -> None:
+    mortal, place = Mortal(), tmp_path / "checkpoints" / "step-000001"
+    ranks = trainer(blueprint, mortal, [place])
+
+    async def save() -> None:
+        await ranks.save(place)
+        (place / STATE).write_text("{}")
+        seal(place, tmp_path, {"step": 1})
+        mortal.deaths.append(Death("fingerprint"))
+        await ranks.fingerprint()  # of a sound one they do
+        with (place / "trainer" / "optimizer.safetensors").open("r+b") as file:
+            file.seek(-3, 2)
+            file.write(b"!")
+        if gone:
+            shutil.rmtree(place)
+        mortal.deaths.append(Death("require_finite"))
+
+    said = "not known here any more" if gone else "step-000001.* is not as it was saved: trainer/optimizer.safetensors"
+    with refused("no-checkpoint" if gone else "damaged-run", said=said, kind=EngineError):
+        failing(ranks, save, ranks.publish)
+    assert mortal.started == 2 and mortal.alive == 0
 
 
 def failing(ranks: RankTrainer, *more: Callable[[], Awaitable[object]]) -> None:

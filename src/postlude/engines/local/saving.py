@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,8 +68,13 @@ def gather(trainer: LocalTrainer, file: Path, names: Collection[str] | None = No
     policy = trainer.parts["policy"]
     tensors = {n: p for n, p in zip(policy.names, policy.params, strict=True) if names is None or n in names}
     fresh = file.with_name(f".{file.name}.new")
-    pieces.write(fresh, tensors, trainer.ranks, partial(written, trainer))
-    by_first(trainer.ranks, lambda: (flush(fresh), fresh.replace(file)))
+    try:
+        pieces.write(fresh, tensors, trainer.ranks, partial(written, trainer))
+        by_first(trainer.ranks, lambda: (flush(fresh), fresh.replace(file)))
+    finally:
+        if trainer.ranks.rank == 0:
+            with suppress(OSError):  # it has its name; else half a file on a disk that may be full
+                fresh.unlink()
 
 
 def written(trainer: LocalTrainer, name: str, parameter: Tensor) -> torch.dtype:

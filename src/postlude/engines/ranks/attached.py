@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from socket import AF_UNIX, socket
 from threading import Thread, current_thread, main_thread
 from typing import Any
 
@@ -64,6 +65,10 @@ class Attached:
         if (ended := self.ended()) is not None:
             raise RankLost(f"Ray has ended on this machine ({ended})", code="rank-lost", cause=f"Ray: {ended}")
 
+    def answers(self) -> bool:
+        """Whether the process of Ray on this machine that this one talks to is there."""
+        return self.ended() is None and _raylet_answers()
+
     async def is_free(self) -> bool:
         """Whether ranks can be placed where others were: a local one that answers in time, where no process of the
         others is left, and all that it has is free."""
@@ -72,11 +77,11 @@ class Attached:
         ends = time.monotonic() + FREE
         what = "the processes of the trainer ranks that were lost"
         with waiting("Ray", what, verb="ending", link="", doing=f"ending {what}", limit=FREE):
-            if self.ended() is not None or not await asyncio.to_thread(within, ANSWERS, _touch):
+            if not self.answers() or not await asyncio.to_thread(within, ANSWERS, _touch):
                 return False
-            while self.ended() is None and (left := ends - time.monotonic()) > 0:
+            while self.answers() and (left := ends - time.monotonic()) > 0:
                 if not self.cluster.ranks_left() and await asyncio.to_thread(_is_idle, left):
-                    return self.ended() is None
+                    return True
                 await asyncio.sleep(TICK / 5)
         return False
 
@@ -140,6 +145,18 @@ def within(seconds: float, work: Callable[[], None]) -> bool:
     thread.start()
     thread.join(seconds)
     return not thread.is_alive()
+
+
+def _raylet_answers() -> bool:
+    from ray._private import worker
+
+    node = worker._global_node  # pyright: ignore[reportPrivateUsage]
+    with socket(AF_UNIX) as asking:
+        try:
+            asking.connect(node.raylet_socket_name if node else "")
+        except OSError:
+            return False
+    return True
 
 
 def _touch() -> None:

@@ -140,7 +140,9 @@ class RayCrew:
         """As `crew.Crew.call`."""
         if self._closed or self._broken:
             raise RankLost("the trainer ranks were ended, or are out of step since one failed", code="rank-lost")
-        self._look()  # before Ray is touched: without its raylet it ends this process
+        self._look()
+        if not self._attached.answers():  # to put something without it would end this process, with no word of it
+            raise RankLost("Ray's raylet on this machine has ended", code="rank-lost", cause="Ray: its raylet ended")
         return await self._values(self._asked(method, shared, each), method)
 
     async def close(self) -> None:
@@ -231,7 +233,7 @@ class RayCrew:
 
     def _end(self) -> None:
         """What is ours goes; where the cluster has gone, all went with it."""
-        if self._attached.ended() is None:
+        if self._attached.answers():
             within(CLOSING, self._leave)
 
     def _leave(self) -> None:

@@ -107,6 +107,8 @@ class LocalCluster:
                 self._kept = Kept([sys.executable, "-P", str(HEAD), json.dumps(self._settings)], inner, file)
             except OSError as error:
                 raise EngineError(f"cannot start Ray: {reason(error)}", code="no-cluster") from error
+        if self._over:  # said by another thread just before there was something to end
+            self._end()
         return log
 
     def _is_up(self, log: Path) -> bool:

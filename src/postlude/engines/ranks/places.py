@@ -159,7 +159,10 @@ def _differ(hosts: Sequence[Host]) -> Iterator[Problem]:
         other = [
             f"{what} {host.versions[what]} (here {ours[what]})" for what in SAME if host.versions[what] != ours[what]
         ]
-        if other:
+        if other and name == socket.gethostname():
+            sentence = f"{', '.join(other)} was changed here while the run was at work: --resume goes on with it."
+            yield Problem("hosts-differ", sentence)
+        elif other:
             sentence = f"host {name} has {', '.join(other)}: every host needs the same, installed in the same way."
             yield Problem("hosts-differ", sentence, key="engine.address")
 

@@ -14,6 +14,7 @@ from postlude.engines.ranks.journal import Journal
 from postlude.engines.ranks.tally import Tally
 from postlude.errors import EngineError, PostludeError, Stopped, reason
 from postlude.exhausted import out_of_memory
+from postlude.runs.sealed import unsound
 from postlude.waits import waiting
 from postlude.words import counted
 
@@ -162,6 +163,8 @@ class Supervision:
             raise self._over
         with self.tally.timing("restart"):
             checkpoint, _ = self.journal.newest()
+            if checkpoint is not None:
+                await asyncio.to_thread(_require_as_sealed, checkpoint)
             await self._bring_up(checkpoint)
             for change in self.journal.changes:
                 await self._ask(change.method, change.shared, change.each)
@@ -252,6 +255,18 @@ class Supervision:
             f"{_who(lost)} died {often} {self._where(doing)} ({_cause(lost)}). Where memory ran "
             f"out, {lower}, take more trainers, engine.gradient_checkpointing=true or model.lora.rank=16. "
             f"{sound[0].upper()}{sound[1:]}{on}{smaller}"
+        )
+
+
+def _require_as_sealed(checkpoint: Path) -> None:
+    """Raise EngineError where a checkpoint is not what was saved: ranks would go on from other weights, and nobody
+    would see it."""
+    flaws = unsound(checkpoint, inside="") if checkpoint.exists() else "it is gone"
+    if flaws is not None:
+        raise EngineError(
+            f"a trainer was lost, and checkpoint {checkpoint.name}, from which all would be started again, is not as "
+            f"it was saved: {flaws}. --resume goes on from the newest one that is.",
+            code="damaged-run",
         )
 
 
