@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from postlude.engines.ranks.rank import Rank
-from postlude.engines.ranks.shipping import Places, ShippedPart
+from postlude.engines.ranks.shipping import Indices, ShippedPart
 from postlude.runs.stats import Stats
 
 SPREAD = 0.02
@@ -44,7 +44,7 @@ class Watched(Rank):
             self._ranks.put(owned, moved)
         self._trainer.copy_master()
 
-    def gradient(self, shared: tuple[Sequence[ShippedPart], int], sequences: Sequence[Places]) -> Gathered:
+    def gradient(self, shared: tuple[Sequence[ShippedPart], int], sequences: Sequence[Indices]) -> Gathered:
         """Of these sequences of each part, and of those of the other ranks. It is forgotten then."""
         parts, seed = shared
         torch.manual_seed(seed + self._ranks.rank)

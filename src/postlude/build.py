@@ -38,7 +38,7 @@ class Around:
     say: Callable[[str], None] = _quiet
     """Tells people what is no part of the run."""
     note: Callable[[str], None] | None = None
-    """Hears of servers and ranks that fail and come back; None: as `say` does."""
+    """Hears of servers that fail and come back; None: as `say` does."""
     step: Callable[[], int] = lambda: 0
     committed: Callable[[], Path | None] = lambda: None
     """A checkpoint that holds the weights as they are now."""
@@ -76,8 +76,8 @@ async def _ranked(
 
     require_room_of_ranks(prepared)
     recipe = prepared.recipe
-    terms, note = Terms.of(recipe.engine), around.note or around.say
-    on = supervision.Around(around.say, note, around.stopping, around.step, command(around.folder, []))
+    terms = Terms.of(recipe.engine)
+    on = supervision.Around(around.say, around.stopping, around.step, command(around.folder, []))
     blueprint = _blueprint(prepared, around.folder, weights)
     ranks = supervision.Supervision(crew(terms), blueprint, terms, Journal(around.sealed), on)
     samples = serving.samples(recipe, recipe.algorithm) and not recipe.servers

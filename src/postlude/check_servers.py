@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from postlude.engines.gpus import visible_devices
 from postlude.engines.servers import interpreter
 from postlude.engines.servers.addresses import private_urls
-from postlude.engines.servers.command import share_devices, visible_devices
+from postlude.engines.servers.command import share_devices
 from postlude.engines.settings import Servers
 from postlude.errors import ConfigError, Problem
 from postlude.prepared import Prepared

@@ -85,8 +85,8 @@ RULES = (
         reads=("seconds/restart",),
         threshold=f"{MANY} of {LONG} steps with a restart",
         cause="memory that runs out on a host, a host that goes away, or something that kills processes.",
-        remedy="Read the notes of the run, which name the rank and what is known of its end; lower engine.token_budget "
-        "where memory ran out, and look at the host's own log (dmesg: out of memory).",
+        remedy="Read what the terminal said of each (which rank, how it ended), and the run's ranks/*.log; "
+        "lower engine.token_budget where memory ran out, and look at the host's own log (dmesg: out of memory).",
         source="docs/scale.md; the number is chosen",
         check=lost_ranks,
         where=_several,

@@ -1,4 +1,4 @@
-"""How many GPUs this process sees, counted without torch where the system shows them as files."""
+"""Which GPUs this process sees, counted without torch where the system shows them as files."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def gpus_here(outer: Mapping[str, str] = os.environ, devices: Path = Path("/dev"
         return count
     named = takewhile(lambda name: _is_there(name.strip(), count), visible.split(","))
     return min(count, sum(1 for _ in named))
+
+
+def visible_devices(count: int, outer: Mapping[str, str] = os.environ) -> list[str]:
+    """The GPUs of this process, `count` in number, by the names that CUDA_VISIBLE_DEVICES takes."""
+    names = [name.strip() for name in outer.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return names[:count] if names else [str(index) for index in range(count)]
 
 
 def _is_there(name: str, count: int) -> bool:

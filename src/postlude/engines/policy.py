@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from postlude.engines.ranks.crew import Facts
 from postlude.models import adapters
 from postlude.models.dtypes import Dtype
 from postlude.models.tied import is_tied, ties
@@ -33,9 +32,3 @@ class Policy:
         """A model of this process."""
         dtype: Any = str(net.dtype).removeprefix("torch.")
         return cls(dtype, net.device, adapters.rank_of(net), ties(net), is_tied(net), net)
-
-    @classmethod
-    def of_ranks(cls, facts: Facts) -> Policy:
-        """A model that ranks hold."""
-        said = facts.describe
-        return cls(said["dtype"], torch.device(said["device"]), facts.adapter_rank, facts.ties, facts.tied)

@@ -66,7 +66,7 @@ RANKS = (
         "A process with a number from 0 on. The driver, which is the process that was started, samples or asks "
         "servers, scores, weighs an update as a whole and shares its answers out by cost; ranks do the passes and "
         "step together. A rank that has less to do makes passes that count nothing, since every pass is one of all "
-        "ranks. What a rank raises that is no fault of the recipe's ends all of them: they are started again.",
+        "ranks. A rank that dies is made good; what one raises ends the run with a sentence, as in one process.",
         source=PAGE,
         place="engines/ranks/rank.py:Rank",
         see=("several GPUs", "FSDP", "ranks/imbalance", "a trainer rank is lost", "engine.trainers"),
@@ -136,10 +136,10 @@ RANKS = (
         "one of several trainers died, or was silent for too long",
         SYMPTOM,
         "All ranks are started again from the newest commit, the updates after it are made again, then the one that "
-        "failed; a note says which rank, in what, and what is known of its end. Steps and figures are those of a run "
-        "that lost none. The same rank lost twice in the same work, or more than engine.restarts times without a "
+        "failed; the terminal says which rank, in what, and what is known of its end. Steps and figures are those of a "
+        "run that lost none. The same rank lost twice in the same work, or more than engine.restarts times without a "
         "finished step, ends the run with a sentence; the checkpoint is intact.",
-        use="1. Read the note: an exit code of -9 is mostly memory that ran out on the host. 2. Lower "
+        use="1. Read what was said: signal 9 is mostly memory that ran out on the host. 2. Lower "
         "engine.token_budget, take more ranks, engine.gradient_checkpointing=true, or model.lora. 3. Silent rather "
         "than dead: raise engine.timeout where one update may take that long. 4. `postlude train RUN --resume` goes "
         "on, on any number of ranks.",

@@ -18,9 +18,9 @@ from postlude.data import Group
 from postlude.engines.protocol import Engine, Progress
 from postlude.engines.ranks.crew import Start, Terms
 from postlude.engines.ranks.engine import RankedEngine
+from postlude.engines.resident import of_tree, resident
 from postlude.engines.servers.engine import ServedEngine
 from postlude.engines.servers.fleet import Member
-from postlude.engines.servers.memory import of_tree, resident
 from postlude.errors import ConfigError, EngineError, PostludeError, Problem
 from postlude.objects import imports_put_back
 from postlude.preflight.ranks_trial import RanksTried, RankTrial

@@ -31,7 +31,7 @@ def blueprint(folder: Path) -> Blueprint:
 
 
 def processes_of(pid: int) -> dict[int, str]:
-    """Everything below a process."""
+    """Everything that runs below a process, each with when it began: numbers are used again soon."""
     parents: dict[int, int] = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -41,19 +41,21 @@ def processes_of(pid: int) -> dict[int, str]:
     below = {pid}
     while more := {one for one, parent in parents.items() if parent in below} - below:
         below |= more
-    return {one: Path(f"/proc/{one}/cmdline").read_text().replace("\0", " ") for one in below - {pid} if alive(one)}
+    return {one: seen[1] for one in below - {pid} if (seen := state(one))[0] not in ("", "Z")}
 
 
-def alive(pid: int) -> bool:
-    return state(pid) not in ("", "Z")
+def commanded(pid: int) -> bytes:
+    """Its command line, each word with a zero behind it."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def state(pid: int) -> str:
-    """`R`, `S`, `T` of one that is stopped; empty where there is none."""
+def state(pid: int) -> tuple[str, str]:
+    """`R`, `S`, `T` of one that is stopped; empty where there is none. And when it began, in the system's ticks."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], fields[19]
     except OSError:
-        return ""
+        return "", ""
 
 
 def test_ranks_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +149,7 @@ async def dies(crew: RayCrew, folder: Path) -> None:
     asked = asyncio.ensure_future(crew.call("one_stops"))
     while not any(wait.who.startswith("trainer rank 0 on host ") for wait in under_way()):
         await asyncio.sleep(0.05)
-    while not (stopped := [one for one in processes_of(os.getpid()) if state(one) == "T"]):
+    while not (stopped := [one for one in processes_of(os.getpid()) if state(one)[0] == "T"]):
         await asyncio.sleep(0.05)
     os.kill(stopped[0], signal.SIGKILL)
     with pytest.raises(RankLost) as caught:
@@ -160,19 +162,20 @@ async def dies(crew: RayCrew, folder: Path) -> None:
 async def is_followed(start: OnRay, crew: RayCrew, folder: Path) -> None:
     """By a crew on the same cluster, where nothing of it is left: no process, no place, no shared memory."""
     there = processes_of(os.getpid())
-    ranks = {pid for pid, words in there.items() if any(mark in words for mark in local_cluster.RANKS)}
+    ranks = {pid for pid in there if any(mark.encode() in commanded(pid) for mark in local_cluster.RANKS)}
+    (gcs,) = [pid for pid in there if b"/gcs_server\0" in commanded(pid)]
     assert len(ranks) == 3  # two places, and the rank that did not die
     await crew.close()
     again = await start(blueprint(folder))
-    assert not [pid for pid in ranks if alive(pid)]
-    assert {pid for pid, words in there.items() if "gcs_server" in words} <= processes_of(os.getpid()).keys()
+    assert not ranks & processes_of(os.getpid()).keys()
+    assert processes_of(os.getpid())[gcs] == there[gcs]
     assert await again.call("product", 3.0, [1.0, 2.0]) == [9.0, 9.0]
     await again.close()
     attached = again._attached  # pyright: ignore[reportPrivateUsage]
     assert await attached.is_free()
     cluster = attached.cluster
     assert cluster is not None and not cluster.ranks_left()
-    raylet = next(pid for pid, words in processes_of(os.getpid()).items() if words.split(" ")[0].endswith("raylet"))
+    (raylet,) = [one for one in processes_of(os.getpid()) if b"/raylet/raylet\0" in commanded(one)]
     os.kill(raylet, signal.SIGSTOP)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("postlude.engines.ranks.attached.ANSWERS", 1.0)
@@ -184,8 +187,11 @@ async def is_followed(start: OnRay, crew: RayCrew, folder: Path) -> None:
     assert not await attached.is_free(), "it is gone"
 
 
-async def eventually_gone(pids: dict[int, str]) -> None:
-    await asyncio.to_thread(eventually, lambda: not [words for pid, words in pids.items() if alive(pid)])
+async def eventually_gone(processes: dict[int, str]) -> None:
+    def left() -> list[int]:
+        return [pid for pid, began in processes.items() if state(pid)[1] == began and state(pid)[0] != "Z"]
+
+    assert await asyncio.to_thread(eventually, lambda: not left()), left()
 
 
 def test_a_cluster_that_does_not_start_is_tried_three_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +214,7 @@ def test_a_start_that_is_ended_does_not_begin_again(tmp_path: Path, monkeypatch:
     cluster = LocalCluster(2, (), tmp_path / "logs")
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(cluster.start)
-        assert eventually(lambda: processes_of(os.getpid()))
+        assert eventually(lambda: [*(tmp_path / "logs").glob("*")])
         cluster.end()
         with pytest.raises(EngineError, match="stopped while it started"):
             starting.result()

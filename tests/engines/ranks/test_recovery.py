@@ -17,6 +17,7 @@ from postlude.batch import Batch, pack
 from postlude.engines.protocol import Part, Rates
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
 from postlude.engines.ranks.journal import RANKS, Journal
+from postlude.engines.ranks.rank import Rank
 from postlude.engines.ranks.supervision import Around, Supervision
 from postlude.engines.ranks.trainer import RankTrainer
 from postlude.engines.settings import Local, Optimizer
@@ -262,6 +263,44 @@ def test_memory_that_runs_out_makes_all_take_less_and_says_so(blueprint: Bluepri
     assert mortal.started == 2 and ranks.ranks.restarts == 0
 
 
+@pytest.mark.parametrize("deaths", [[], [Death("load")], [Death("facts")]], ids=["alive", "loading", "asked"])
+def test_what_gave_way_is_in_a_checkpoint_and_holds_from_there_on(
+    blueprint: Blueprint, tmp_path: Path, deaths: list[Death]
+) -> None:
+    out_of_memory = EngineError("memory ran out on a trainer: 7 GiB", code="out-of-memory")
+    held = replace(blueprint, held=replace(blueprint.held, token_budget=60))
+    before = trainer(held, Mortal([Death("update", error=out_of_memory)]))
+    failing(before, lambda: before.save(tmp_path / "checkpoint"))
+    mortal = Mortal()
+    ranks = trainer(held, mortal)
+
+    async def run() -> list[Any]:
+        await ranks.ranks.open()
+        mortal.deaths = [replace(one) for one in deaths]
+        await ranks.load(tmp_path / "checkpoint")
+        return [one.settings["token_budget"] for one in await ranks.ranks.call("facts")]
+
+    assert asyncio.run(run()) == [30] and ranks.ranks.limits == before.ranks.limits
+    assert not mortal.deaths and mortal.started == 1 + len(deaths)
+
+
+def test_an_update_that_is_not_sound_when_it_is_made_again_ends_the_run(
+    blueprint: Blueprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mortal = Mortal()
+    ranks = trainer(blueprint, mortal)
+    update = Rank.update
+
+    def unsound(rank: Rank, *asked: Any) -> Any:
+        return replace(update(rank, *asked), sound=False) if mortal.started > 1 else update(rank, *asked)
+
+    monkeypatch.setattr(Rank, "update", unsound)
+    mortal.deaths = [Death("fingerprint")]
+    with refused("not-finite", said="update 1 of the ranks was finite, and is not", kind=EngineError):
+        failing(ranks, ranks.fingerprint)
+    assert not mortal.deaths and not mortal.alive, "nothing is saved of ranks that lack an update"
+
+
 async def taken(ranks: RankTrainer, prints: list[list[int]]) -> None:
     prints.append(await ranks.fingerprint())
 
@@ -289,6 +328,19 @@ def test_an_update_that_is_not_finite_is_explained_by_ranks_that_were_lost_meanw
         why.append(repr(ranks.skip))
     assert "figure='advantage'" in why[0] and "parameter='model.embed_tokens.weight'" in why[0]
     assert why[1:] == why[:1] * 2
+
+
+def test_ranks_that_raised_in_the_middle_of_something_are_asked_no_more(blueprint: Blueprint) -> None:
+    odd = EngineError("trainer rank 0 raised ValueError: odd", code="rank-raised")
+    mortal = Mortal([Death("update", after=True, error=odd)])
+    ranks, prints = trainer(blueprint, mortal), list[list[int]]()
+    with refused("rank-raised", kind=EngineError):
+        failing(ranks)
+    asyncio.run(taken(ranks, prints))
+    other = trainer(blueprint, Mortal())
+    asyncio.run(other.ranks.open())
+    asyncio.run(taken(other, prints))
+    assert mortal.started == 2 and prints[0] == prints[1], "what a save would hold"
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from postlude.engines.ranks.crew import Blueprint, Place
-from postlude.errors import RewardError, TrainingError
+from postlude.errors import RewardError
 
 
 class Tiny:
@@ -36,23 +36,10 @@ class Tiny:
     def both_raise(self, shared: None, nothing: None) -> None:
         raise RewardError(f"wrong on {self.rank}", "do this", code="reward-raised")
 
-    def says(self, shared: None, nothing: None) -> None:
-        raise TrainingError("it is wrong", code="not-finite")
-
-    def one_raises(self, shared: None, nothing: None) -> float:
-        if self.rank == 1:
-            raise ValueError("of its own")
-        return self.product(1.0, 1.0)
-
     def one_dies(self, number: int, nothing: None) -> float:
         if self.rank == 1:
             print("the last words", flush=True)
             os.kill(os.getpid(), number)
-        return self.product(1.0, 1.0)
-
-    def one_exits(self, code: int, nothing: None) -> float:
-        if self.rank == 1:
-            os._exit(code)
         return self.product(1.0, 1.0)
 
     def one_stops(self, shared: None, nothing: None) -> float:

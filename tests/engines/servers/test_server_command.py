@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from postlude.engines.gpus import visible_devices
 from postlude.engines.servers.command import (
     Launch,
     command_line,
@@ -13,7 +14,6 @@ from postlude.engines.servers.command import (
     environment,
     share_devices,
     threads_of,
-    visible_devices,
 )
 from postlude.errors import ConfigError
 

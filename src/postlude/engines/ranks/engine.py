@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch import device
+
 from postlude.data import Completion
 from postlude.engines.local.decode import LocalSampler
 from postlude.engines.local.engine import LocalEngine
@@ -72,17 +74,12 @@ class Copy:
             with trainer.ranks.tally.timing("gather"):
                 await trainer.gather(self.file)
             with safe_open(self.file, framework="pt") as stored, torch.no_grad():
-                names = {*stored.keys()}
-                for name, p in net.named_parameters():
-                    if name in names:
-                        p.copy_(stored.get_tensor(name))
-                        names.discard(name)
+                sent, weights = {*stored.keys()}, dict(net.named_parameters())
+                _require_all(sent, {*trainer.ranks.facts.trained}, {*weights})
+                for name in sent:
+                    weights[name].copy_(stored.get_tensor(name))
         finally:
             durable.remove(self.file)
-        if names:
-            raise EngineError(
-                f"the trainers sent {min(names)}, which the sampler's model does not have", code="misfit-weights"
-            )
         await self.sampler.load(Weights(version, list(net.parameters())))
 
 
@@ -119,7 +116,8 @@ class RankedEngine:
     @property
     def policy(self) -> Policy:
         """What servers have to be told of it."""
-        return Policy.of_ranks(self.facts)
+        facts, said = self.facts, self.facts.describe
+        return Policy(said["dtype"], device(said["device"]), facts.adapter_rank, facts.ties, facts.tied)
 
     def work_apart(self) -> None:
         """Ranks do."""
@@ -202,6 +200,13 @@ class RankedEngine:
         numbers = dtype if dtype in ("float32", "float64") else f"float32, passes {dtype}"
         topology = f"{counted(size, 'trainer rank')} on {counted(hosts, 'host')}, FSDP2 {numbers}"
         return {**self.facts.describe, "trainers": size, "topology": topology}
+
+
+def _require_all(sent: set[str], trained: set[str], weights: set[str]) -> None:
+    """EngineError where the sampler would answer with other weights than the trained ones."""
+    if lacking := trained - sent or sent - weights:
+        what = "the trainers did not send it" if trained - sent else "the sampler's model does not have it"
+        raise EngineError(f"{min(lacking)} is trained, and {what}", code="misfit-weights")
 
 
 def _effort(ranks: Supervision) -> Effort:

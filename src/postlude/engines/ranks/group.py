@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
-from postlude.engines.gpus import gpus_here
+from postlude.engines.gpus import gpus_here, visible_devices
 from postlude.engines.ranks.asking import IN_WORDS, TICK, Unreached, answers_of, values_of
 from postlude.engines.ranks.attached import Attached, within
 from postlude.engines.ranks.child import Done, Raised, Seat
@@ -21,7 +21,6 @@ from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
 from postlude.engines.ranks.messages import packed
 from postlude.engines.ranks.places import Host, Offer, no_room, noted, require_alike, threads_of
 from postlude.engines.ranks.supervisor import Ended, Supervisor
-from postlude.engines.servers.command import visible_devices
 from postlude.errors import EngineError, reason
 from postlude.runs.files import RANKS
 from postlude.waits import waiting

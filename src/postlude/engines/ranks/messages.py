@@ -1,8 +1,9 @@
 """Messages between the driver and the processes of its ranks as bytes.
 
 They are Python's own between processes (as `multiprocessing` sends, and Ray too), which can name any class of a module
-that is loaded, an objective from a user's file among them. So they are read only from a process that this run has
-started, over a channel that nobody else reaches: never from a file, a model or a server.
+that is loaded, an objective from a user's file among them: whoever may send one may run any program here. So they are
+read only from what this run has started, through Ray, which asks for the run's token on this machine, and on a cluster
+of the user's for whatever that asks for; never from a file, a model or a server.
 """
 
 from __future__ import annotations

@@ -19,12 +19,12 @@ from postlude.engines.local.ranks import Alone, Ranks
 from postlude.engines.local.saving import gather
 from postlude.engines.local.trainer import LocalTrainer
 from postlude.engines.local.unfinite import try_alone
-from postlude.engines.protocol import Outcome, Rates, Skip
+from postlude.engines.protocol import Outcome, Rates
 from postlude.engines.ranks.crew import Blueprint, Counters, Facts, Place, Taken
 from postlude.engines.ranks.mesh import Mesh
-from postlude.engines.ranks.shipping import Places, ShippedBatch, ShippedOutputs, ShippedPart
+from postlude.engines.ranks.shipping import Indices, ShippedBatch, ShippedOutputs, ShippedPart
 from postlude.engines.ranks.unwritten import Unwritten, written
-from postlude.engines.servers.memory import resident
+from postlude.engines.resident import resident
 from postlude.errors import EngineError
 from postlude.exhausted import out_of_memory
 from postlude.models import adapters
@@ -81,7 +81,7 @@ class Rank:
         """Take so many tokens at a time, and of the output layer so many."""
         self._trainer.use(*shared)
 
-    def forward(self, shared: tuple[ShippedBatch, Want], sequences: Places) -> ShippedOutputs | None:
+    def forward(self, shared: tuple[ShippedBatch, Want], sequences: Indices) -> ShippedOutputs | None:
         """What a model gives for these sequences; None where there are none."""
         batch, want = shared
         share = batch.share(sequences)
@@ -89,7 +89,7 @@ class Rank:
             outputs = self._trainer.outputs(share, want)
         return ShippedOutputs.of(outputs, share) if len(sequences) else None
 
-    def update(self, shared: tuple[Sequence[ShippedPart], Rates, int], sequences: Sequence[Places]) -> Outcome:
+    def update(self, shared: tuple[Sequence[ShippedPart], Rates, int], sequences: Sequence[Indices]) -> Outcome:
         """An optimiser step on these sequences of each part, and those of the other ranks."""
         parts, rates, seed = shared
         torch.manual_seed(seed + self._ranks.rank)  # dropout, where a method keeps it
@@ -101,7 +101,7 @@ class Rank:
         """The first parameter whose gradient is not finite, after an update that was not sound."""
         return self._trainer.spoilt()
 
-    def tried(self, shared: ShippedPart, sequences: Places) -> tuple[float, float]:
+    def tried(self, shared: ShippedPart, sequences: Indices) -> tuple[float, float]:
         """(loss, norm) of these sequences of a part by themselves: the loss is this rank's, 0 where it is finite, the
         norm of the gradient is that of all ranks. Whatever gradient was there is gone."""
         with _within_memory(), self._trainer.workplace:
@@ -110,10 +110,6 @@ class Rank:
     def forget(self, shared: None = None, sequences: None = None) -> None:
         """Drop the gradient that was gathered."""
         self._trainer.forget()
-
-    def leave_out(self, shared: Skip, sequences: None = None) -> None:
-        """Count an optimiser step that is not taken."""
-        self._trainer.leave_out(shared)
 
     def refresh_reference(self, shared: float, sequences: None = None) -> None:
         """The reference becomes the policy as it is now, or so much of it."""
@@ -146,11 +142,6 @@ class Rank:
         """Try the needs of a save. EngineError where one would fail."""
         with suppress(LeftOff):  # another rank says why
             self.engine.rehearse()
-
-    def leave(self) -> None:
-        """Leave the others, as the last that is done here."""
-        if isinstance(self._ranks, Mesh):
-            self._ranks.leave()
 
 
 def _start(blueprint: Blueprint, ranks: Ranks) -> LocalEngine:

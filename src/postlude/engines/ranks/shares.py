@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from postlude.engines.protocol import Part
-from postlude.engines.ranks.shipping import Places, ShippedBatch
+from postlude.engines.ranks.shipping import Indices, ShippedBatch
 from postlude.errors import ConfigError
 from postlude.objectives import TokenObjective
 from postlude.sizing.shape import Shape
@@ -60,7 +60,7 @@ class Effort:
 class Shares:
     """Every sequence of a batch on exactly one rank."""
 
-    sequences: tuple[Places, ...]
+    sequences: tuple[Indices, ...]
     """Of each rank, in order; a rank may have none."""
     loads: tuple[float, ...]
     """Work of each rank, in tokens."""

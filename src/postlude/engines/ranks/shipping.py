@@ -21,7 +21,7 @@ from postlude.engines.protocol import Part
 from postlude.objectives import Objective, Outputs
 
 Column = NDArray[np.generic]
-Places = NDArray[np.int64]
+Indices = NDArray[np.int64]
 """Indices of sequences or of rows, in order."""
 
 _STAYS = "report"
@@ -65,7 +65,7 @@ class ShippedBatch:
         """The batch, in memory of its own."""
         return self._with({name: torch.from_numpy(np.array(column)) for name, column in self.columns.items()})
 
-    def share(self, sequences: Places) -> Batch:
+    def share(self, sequences: Indices) -> Batch:
         """The part that holds these sequences (sorted), in memory of its own; `rows` says where in the whole."""
         tensors = {name: _lent(column) for name, column in self.columns.items()}
         lent = self._with({**tensors, "rows": torch.arange(self.n_tokens)})
@@ -92,7 +92,7 @@ class ShippedPart:
         """All of it."""
         return Part(self.batch.whole(), self.objective, self.coef)
 
-    def share(self, sequences: Places) -> Part:
+    def share(self, sequences: Indices) -> Part:
         """What these sequences add to the part's loss: weights come along unchanged."""
         return Part(self.batch.share(sequences), self.objective, self.coef)
 
@@ -101,7 +101,7 @@ class ShippedPart:
 class ShippedOutputs:
     """What a rank says of its share of a batch: a number for each trained token, by what was asked for."""
 
-    rows: Places
+    rows: Indices
     """[N] in the whole batch."""
     columns: Mapping[str, Column]
     """[N] each, by the field of `Outputs`."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from postlude.engines.ranks.crew import Blueprint, Crew, Facts, Lasting, RankLost, Start, Terms
-from postlude.engines.ranks.journal import Journal
+from postlude.engines.ranks.crew import Blueprint, Crew, Facts, Lasting, Outcome, RankLost, Start, Terms
+from postlude.engines.ranks.journal import Change, Journal
 from postlude.engines.ranks.tally import Tally
 from postlude.errors import EngineError, PostludeError, Stopped, reason
 from postlude.exhausted import out_of_memory
@@ -36,8 +36,6 @@ class Around:
 
     say: Callable[[str], None] = _no
     """Hears of ranks that were lost and of what is done about it: no event, for a run has the same ones without."""
-    note: Callable[[str], None] = _no
-    """Hears what makes it another run, if only by rounding."""
     stopping: Callable[[], bool] = lambda: False
     """Whether the run is asked to end."""
     step: Callable[[], int] = lambda: 0
@@ -124,9 +122,21 @@ class Supervision:
         if self._crew is not None:
             await self.call("use", self.limits)
 
-    async def learn(self) -> None:
-        """Ask what the ranks are, and let the smallest limits of any hold for all: sums then round alike."""
-        self._facts = await self._agree(self.limits)
+    async def load(self, folder: Path, reference: bool) -> None:
+        """Take up a checkpoint, and the limits that were in force when it was written; without a refreshed reference
+        where `reference` is False."""
+        self.journal.begin_from(folder)
+        self.reference, self.limits = reference, None
+        while True:
+            try:
+                await self.call("load", (folder, reference))
+                self._facts = await self._agree(None)
+                return
+            except RankLost as lost:
+                await self._bury(lost)
+            except PostludeError:  # they hold some of it
+                await self._let_go()
+                raise
 
     # ------------------------------------------------------------------------------------------------- calls
 
@@ -145,7 +155,9 @@ class Supervision:
             if error.code == "out-of-memory":  # on one of them; the others wait for it
                 await self._let_go()
                 raise Exhausted(str(error), code=error.code) from error
-            raise  # by all together: they are sound
+            if error.code == "rank-raised":  # in the middle of something
+                await self._let_go()
+            raise  # else by all together: they are sound
         except (MemoryError, RuntimeError) as error:
             await self._let_go()
             if not out_of_memory(error):
@@ -165,9 +177,13 @@ class Supervision:
             checkpoint, _ = self.journal.newest()
             if checkpoint is not None:
                 await asyncio.to_thread(_require_as_sealed, checkpoint)
-            await self._bring_up(checkpoint)
-            for change in self.journal.changes:
-                await self._ask(change.method, change.shared, change.each)
+            try:
+                await self._bring_up(checkpoint)
+                for change in self.journal.changes:
+                    _require_sound(change, await self._ask(change.method, change.shared, change.each))
+            except BaseException:  # nothing is asked of ranks that stand elsewhere than the run, least of all a save
+                await self._let_go()
+                raise
 
     async def _bring_up(self, checkpoint: Path | None = None) -> None:
         self._doing, again = "start", self.lives > 0
@@ -211,6 +227,7 @@ class Supervision:
         return self._over
 
     async def _agree(self, limits: tuple[int, int] | None) -> Sequence[Facts]:
+        """What the ranks are; the smallest limits of any hold for all, or these: sums then round alike."""
         all_facts = cast("list[Facts]", await self._ask("facts"))
         if limits is None:
             settings = [one.settings for one in all_facts]
@@ -255,6 +272,17 @@ class Supervision:
             f"{_who(lost)} died {often} {self._where(doing)} ({_cause(lost)}). Where memory ran "
             f"out, {lower}, take more trainers, engine.gradient_checkpointing=true or model.lora.rank=16. "
             f"{sound[0].upper()}{sound[1:]}{on}{smaller}"
+        )
+
+
+def _require_sound(change: Change, answers: Sequence[Any]) -> None:
+    """An update that was sound is, where it is made again: else weights would lack it, and nobody know. EngineError."""
+    if not all(answer.sound for answer in answers if isinstance(answer, Outcome)):
+        raise EngineError(
+            f"update {change.serial} of the ranks was finite, and is not where it is made again after a rank was lost: "
+            "a device computes wrong, or does not repeat its sums. The newest checkpoint is sound: go on with "
+            "--resume.",
+            code="not-finite",
         )
 
 

@@ -18,7 +18,7 @@ from postlude.engines.protocol import Part, Rates, Skip, Weights
 from postlude.engines.ranks.crew import Counters, Outcome
 from postlude.engines.ranks.giving_way import smaller
 from postlude.engines.ranks.shares import Effort, kinds_of, share_out
-from postlude.engines.ranks.shipping import Places, ShippedBatch, ShippedOutputs, ShippedPart, assemble
+from postlude.engines.ranks.shipping import Indices, ShippedBatch, ShippedOutputs, ShippedPart, assemble
 from postlude.engines.ranks.supervision import Exhausted, Supervision
 from postlude.engines.ranks.unwritten import Unwritten, require_written
 from postlude.errors import TrainingError
@@ -26,7 +26,7 @@ from postlude.objectives import Outputs, Want
 from postlude.runs.stats import Stats
 
 Shared = tuple[list[ShippedPart], Rates, int]
-Each = list[list[Places]]
+Each = list[list[Indices]]
 """[ranks][parts]: the sequences of each."""
 
 
@@ -140,10 +140,7 @@ class RankTrainer:
         """The inverse of `save`, of any number of ranks or one process; without a refreshed reference where `reference`
         is False."""
         async with self._alone:
-            self.ranks.journal.begin_from(folder)
-            self.ranks.reference = reference
-            await self.ranks.call("load", (folder, reference))
-            await self.ranks.learn()
+            await self.ranks.load(folder, reference)
         facts = self.ranks.facts
         self.version, self.skipped, self.references = facts.version, facts.skipped, facts.references
 
@@ -169,24 +166,19 @@ class RankTrainer:
         return [[share.sequences[rank] for share in shares] for rank in range(self.size)]
 
     async def _update(self, parts: Sequence[Part], shared: Shared, each: Each) -> tuple[list[Stats], Stats]:
-        outcomes = cast("list[Outcome]", await self.ranks.call("update", shared, each))
-        if all(one.sound for one in outcomes):
-            self.ranks.journal.add("update", shared, each)
-            self.ranks.finished()
-            self.skipped, self.skip = 0, None
-            return [_sum(one.figures[i] for one in outcomes) for i in range(len(parts))], outcomes[0].step
-        why = await self._why(parts, shared, each)
-        return [Stats() for _ in parts], self.leave_out(why)
-
-    async def _why(self, parts: Sequence[Part], shared: Shared, each: Each) -> Skip:
-        """What is not finite in the update whose gradient the ranks hold. They have forgotten it after."""
+        """One that is not finite changes nothing; the ranks hold its gradient until it is known why."""
         while True:
+            outcomes = cast("list[Outcome]", await self.ranks.call("update", shared, each))
+            if all(one.sound for one in outcomes):
+                self.ranks.journal.add("update", shared, each)
+                self.ranks.finished()
+                self.skipped, self.skip = 0, None
+                return [_sum(one.figures[i] for one in outcomes) for i in range(len(parts))], outcomes[0].step
             life = self.ranks.lives
             why = await explain(_Ranks(self.ranks, self.effort), parts)
             await self.ranks.call("forget")
-            if self.ranks.lives == life:
-                return why
-            await self.ranks.call("update", shared, each)  # ranks that were started meanwhile have no gradient
+            if self.ranks.lives == life:  # else some of it was asked of ranks that have no gradient
+                return [Stats() for _ in parts], self.leave_out(why)
 
     async def _take_less(self, batches: Sequence[Batch], error: Exhausted) -> None:
         """After memory ran out on a rank: all take less at a time from now on. TrainingError where they cannot."""

@@ -218,12 +218,6 @@ def threads_of(count: int) -> int:
     return max(1, cores // (count + 1))
 
 
-def visible_devices(count: int, outer: Mapping[str, str] = os.environ) -> list[str]:
-    """The GPUs of this process, `count` in number, by the names that CUDA_VISIBLE_DEVICES takes."""
-    names = [name.strip() for name in outer.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    return names[:count] if names else [str(index) for index in range(count)]
-
-
 def share_devices(count: int, gpus: int, visible: Sequence[str], colocate: bool, trainers: int = 1) -> tuple[str, ...]:
     """The GPUs of `count` servers. The first are the trainers', and the servers' as well where they share it.
 

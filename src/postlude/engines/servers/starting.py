@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from postlude.engines.servers.command import Launch, share_devices, threads_of, visible_devices
+from postlude.engines.gpus import visible_devices
+from postlude.engines.servers.command import Launch, share_devices, threads_of
 from postlude.engines.servers.interpreter import inspect
 from postlude.engines.servers.stream import backend
 from postlude.engines.settings import Local
