@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from postlude import build
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import Batch, pack
 from postlude.engines.protocol import Part, Rates
@@ -203,6 +204,21 @@ def test_ranks_do_not_begin_again_from_a_checkpoint_that_was_damaged(
     said = "not known here any more" if gone else "step-000001.* is not as it was saved: trainer/optimizer.safetensors"
     with refused("no-checkpoint" if gone else "damaged-run", said=said, kind=EngineError):
         failing(ranks, save, ranks.publish)
+    assert mortal.started == 2 and mortal.alive == 0
+
+
+def test_ranks_do_not_load_a_method_that_was_changed_in_the_run(blueprint: Blueprint, tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("from beside import LOSS\n")
+    (tmp_path / "beside.py").write_text("LOSS = 1\n")
+    mortal = Mortal([Death("update"), Death("require_finite")])
+    ranks = trainer(blueprint, mortal, require_unchanged=build._unchanged(f"{file}:LOSS"))
+
+    async def change() -> None:
+        (tmp_path / "beside.py").write_text("LOSS = 2\n")
+
+    with refused("changed-method", "method", said="beside.py, which all load .* was changed", kind=EngineError):
+        failing(ranks, change, ranks.publish)
     assert mortal.started == 2 and mortal.alive == 0
 
 
