@@ -23,6 +23,8 @@ from postlude.waits import waiting
 LOCAL = "local"
 PATIENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": str(10**6)}
 """Else Ray's library ends this process a minute after a cluster has gone: it is for us to say so, and to go on."""
+HEED = 0.1
+"""Seconds between two looks at SIGTERM while Ray begins or ends."""
 REACHED = 45.0
 """Seconds for a cluster to answer at first."""
 CLOSING = 10.0
@@ -42,6 +44,7 @@ class Attached:
         """Where it is of this run alone."""
         self._ours = False
         """Whether this process was not attached before."""
+        self._raylet: socket | None = None
 
     @property
     def folder(self) -> Path | None:
@@ -50,10 +53,8 @@ class Attached:
 
     async def start(self) -> None:
         """Reach it; a local one is begun first."""
-        try:
-            await asyncio.to_thread(self._join)
-        finally:
-            _heed_sigterm()
+        await heeding_sigterm(self._join)
+        self._raylet = _to_raylet()
 
     def ended(self) -> str | None:
         """How a local one ended by itself; None while it is there, and of others."""
@@ -67,7 +68,7 @@ class Attached:
 
     def answers(self) -> bool:
         """Whether the process of Ray on this machine that this one talks to is there."""
-        return self.ended() is None and _raylet_answers()
+        return self.ended() is None and not (self._raylet is not None and _is_closed(self._raylet))
 
     async def is_free(self) -> bool:
         """Whether ranks can be placed where others were: a local one that answers in time, where no process of the
@@ -87,6 +88,8 @@ class Attached:
 
     def end(self) -> None:
         """Leave it; a local one ends with everything in it."""
+        if self._raylet is not None:
+            self._raylet.close()
         if self._ours:
             within(CLOSING, _disconnect)
         if self.cluster is not None:
@@ -147,16 +150,28 @@ def within(seconds: float, work: Callable[[], None]) -> bool:
     return not thread.is_alive()
 
 
-def _raylet_answers() -> bool:
+def _to_raylet() -> socket | None:
+    """A connection to the process of Ray that this one talks to, which says nothing, and is closed with that."""
     from ray._private import worker
 
     node = worker._global_node  # pyright: ignore[reportPrivateUsage]
-    with socket(AF_UNIX) as asking:
-        try:
-            asking.connect(node.raylet_socket_name if node else "")
-        except OSError:
-            return False
-    return True
+    connection = socket(AF_UNIX)
+    try:
+        connection.connect(node.raylet_socket_name if node else "")
+    except OSError:  # where it cannot be looked at, what is asked of Ray says it
+        connection.close()
+        return None
+    connection.setblocking(False)
+    return connection
+
+
+def _is_closed(connection: socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _touch() -> None:
@@ -185,8 +200,20 @@ def _disconnect() -> None:
     ray.shutdown()
 
 
+async def heeding_sigterm(work: Callable[[], None]) -> None:
+    """Have it done in a thread, and SIGTERM do all the while what it did: Ray's library takes it for a crash from its
+    start on, prints a stack and aborts; and after its end leaves it to the system, which ends this process."""
+    done = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        while not done.done():
+            await asyncio.wait({done}, timeout=HEED)
+            _heed_sigterm()
+    finally:
+        done.cancel()  # where nobody waits any more; the thread goes on
+    done.result()
+
+
 def _heed_sigterm() -> None:
-    """Have SIGTERM again do what it did: Ray's library takes it for a crash, prints a stack and aborts."""
     if current_thread() is main_thread() and (handler := signal.getsignal(signal.SIGTERM)) is not None:
         signal.signal(signal.SIGTERM, handler)
 

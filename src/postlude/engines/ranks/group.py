@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from postlude.engines.gpus import gpus_here, visible_devices
 from postlude.engines.ranks.asking import IN_WORDS, TICK, Unreached, answers_of, values_of
-from postlude.engines.ranks.attached import Attached, within
+from postlude.engines.ranks.attached import Attached, heeding_sigterm, within
 from postlude.engines.ranks.child import Done, Raised, Seat
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
 from postlude.engines.ranks.messages import packed
@@ -46,6 +46,7 @@ DEATHS = {
     "running low on memory": "Ray ended it, since the host's memory ran out",
     "node was terminated": "its host is gone",
     "node has died": "its host is gone",
+    "temporarily unavailable": "the Ray worker that kept it cannot be reached",
     "worker process has died": "the Ray worker that kept it was killed",
     "killed via ray.kill": "it was ended by ray.kill",
 }
@@ -80,7 +81,7 @@ class OnRay:
         """As `crew.Lasting.end`."""
         attached, self._attached, self._failures = self._attached, None, 0
         if attached is not None:
-            await asyncio.shield(asyncio.to_thread(attached.end))
+            await heeding_sigterm(attached.end)
 
     async def _cluster(self, blueprint: Blueprint) -> Attached:
         """The one of before, where it is sound and nobody is left there; else another."""
@@ -148,7 +149,7 @@ class RayCrew:
         """As `crew.Crew.close`."""
         if not self._closed:
             self._closed = True
-            await asyncio.shield(asyncio.to_thread(self._end))
+            await heeding_sigterm(self._end)
 
     @property
     def _longest(self) -> float:
