@@ -62,7 +62,11 @@ def test_ranks_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start is seconds of processor time, so this is one story: what is asked, then every way to go wrong."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-judge-000000000000")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]))
-    asyncio.run(story(tmp_path))
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        asyncio.run(story(tmp_path))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 async def story(folder: Path) -> None:
@@ -71,18 +75,26 @@ async def story(folder: Path) -> None:
     started = processes_of(os.getpid())
     try:
         assert dict(os.environ) == before | {"RAY_CLIENT_MODE": "0"}
+        assert heeds_sigterm()
         await is_asked(crew)
         await stands_alone(crew, folder)
         await raises(crew)
         await dies(crew, folder)
     finally:
         await crew.close()
+    assert heeds_sigterm(), "Ray's library leaves it to the system as it ends"
     assert len(started) > 5
     await eventually_gone(started)
     await crew.close()
     with pytest.raises(RankLost, match="were ended"):
         await crew.call("about")
     assert not [*folder.glob(".seen-*")]
+
+
+def heeds_sigterm() -> bool:
+    """Whether this process has a handler of it."""
+    caught = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 async def is_asked(crew: RayCrew) -> None:
@@ -155,10 +167,11 @@ async def dies(crew: RayCrew, folder: Path) -> None:
     assert caught.value.rank == 1 and caught.value.cause.startswith("signal 9 (SIGKILL); ")
     assert "of the" in caught.value.cause and "the last words" in str(caught.value)
     assert str(folder / "ranks" / "rank-1.log") in str(caught.value)
-    assert group._raylet_answers()  # pyright: ignore[reportPrivateUsage]
+    raylet_here = crew._raylet  # pyright: ignore[reportPrivateUsage]
+    assert raylet_here is not None and not group._is_closed(raylet_here)  # pyright: ignore[reportPrivateUsage]
     (raylet,) = [one for one in processes_of(os.getpid()) if b"/raylet/raylet\0" in commanded(one)]
     os.kill(raylet, signal.SIGKILL)
-    assert eventually(lambda: not group._raylet_answers())  # pyright: ignore[reportPrivateUsage]
+    assert eventually(lambda: group._is_closed(raylet_here))  # pyright: ignore[reportPrivateUsage]
 
 
 async def eventually_gone(processes: dict[int, str]) -> None:

@@ -127,6 +127,15 @@ def test_two_ranks_write_what_one_process_does_and_a_commit_is_gone_on_from(
     assert (two / "model/model.safetensors").read_bytes() == weights
 
 
+def test_a_checkpoint_of_what_was_committed_has_the_version_that_was_published_since(
+    place: Path, pair: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_on_ray", lambda terms: pair)
+    train(place, "parted", 2, steps=2)  # its end has the files of the commit before
+    parted = train(place, "parted", 2, resume=True, steps=3)
+    assert [version for _, version in answers(parted)] == [0] * 8 + [1] * 8 + [2] * 8
+
+
 def test_nothing_is_held_here_where_nothing_is_sampled(
     place: Path, pair: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,12 +47,15 @@ LATER = 5.0
 """Seconds that the driver waits beyond what ranks wait for each other: they know who is late."""
 REACHED = 45.0
 """Seconds for a cluster to answer."""
+HEED = 0.1
+"""Seconds between two looks at SIGTERM while Ray begins or ends."""
 CLOSING = 10.0
 """Seconds for each part of ending."""
 DEATHS = {
     "running low on memory": "Ray ended it, since the host's memory ran out",
     "node was terminated": "its host is gone",
     "node has died": "its host is gone",
+    "temporarily unavailable": "the Ray worker that kept it cannot be reached",
     "worker process has died": "the Ray worker that kept it was killed",
     "killed via ray.kill": "it was ended by ray.kill",
 }
@@ -98,14 +101,13 @@ class RayCrew:
         self._group: PlacementGroup | None = None
         self._actors: list[ActorHandle[Any]] = []
         self._members: list[Member] = []
+        self._raylet: socket | None = None
         self._attached = self._closed = self._broken = False
 
     async def start(self, room: float) -> None:
         """Have a cluster, places in it for all, and a rank in each. `room`: seconds that places are waited for."""
-        try:
-            await asyncio.to_thread(self._join)
-        finally:
-            _heed_sigterm()
+        await _heeding_sigterm(self._join)
+        self._raylet = _to_raylet()
         await self._place(room)
         await self._meet()
         await self._begin()
@@ -115,7 +117,7 @@ class RayCrew:
         if self._closed or self._broken:
             raise RankLost("the trainer ranks were ended, or are out of step since one failed", code="rank-lost")
         self._look()
-        if not _raylet_answers():  # to put something without it would end this process, with no word of it
+        if self._raylet is not None and _is_closed(self._raylet):  # to put something would end this process silently
             raise RankLost("Ray's raylet on this machine has ended", code="rank-lost", cause="Ray: its raylet ended")
         import ray
 
@@ -128,7 +130,7 @@ class RayCrew:
         """As `crew.Crew.close`."""
         if not self._closed:
             self._closed = True
-            await asyncio.shield(asyncio.to_thread(self._end))
+            await _heeding_sigterm(self._end)
 
     # having a cluster
 
@@ -268,6 +270,8 @@ class RayCrew:
 
     def _end(self) -> None:
         """A cluster of ours goes with everything in it; in another's, what is ours."""
+        if self._raylet is not None:
+            self._raylet.close()
         if self._cluster is None:
             _within(CLOSING, self._leave)
         if self._attached:
@@ -294,21 +298,44 @@ def _disconnect() -> None:
     ray.shutdown()
 
 
-def _raylet_answers() -> bool:
-    """Whether the process of Ray that this one talks to is there."""
+def _to_raylet() -> socket | None:
+    """A connection to the process of Ray that this one talks to, which says nothing, and is closed with that."""
     from ray._private import worker
 
     node = worker._global_node  # pyright: ignore[reportPrivateUsage]
-    with socket(AF_UNIX) as asking:
-        try:
-            asking.connect(node.raylet_socket_name if node else "")
-        except OSError:
-            return False
-    return True
+    connection = socket(AF_UNIX)
+    try:
+        connection.connect(node.raylet_socket_name if node else "")
+    except OSError:  # where it cannot be looked at, what is asked of Ray says it
+        connection.close()
+        return None
+    connection.setblocking(False)
+    return connection
+
+
+def _is_closed(connection: socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+async def _heeding_sigterm(work: Callable[[], None]) -> None:
+    """Have it done in a thread, and SIGTERM do all the while what it did: Ray's library takes it for a crash from its
+    start on, prints a stack and aborts; and after its end leaves it to the system, which ends this process."""
+    done = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        while not done.done():
+            await asyncio.wait({done}, timeout=HEED)
+            _heed_sigterm()
+    finally:
+        done.cancel()  # where nobody waits any more; the thread goes on
+    done.result()
 
 
 def _heed_sigterm() -> None:
-    """Have SIGTERM again do what it did: Ray's library takes it for a crash, prints a stack and aborts."""
     if current_thread() is main_thread() and (handler := signal.getsignal(signal.SIGTERM)) is not None:
         signal.signal(signal.SIGTERM, handler)
 

@@ -42,6 +42,8 @@ class Around:
     """Finished steps of the run."""
     go_on: str = ""
     """The command that goes on from the newest checkpoint."""
+    require_unchanged: Callable[[], None] = lambda: None
+    """Raises EngineError where what ranks load as they start is not what it was."""
 
 
 class Exhausted(EngineError):
@@ -171,6 +173,7 @@ class Supervision:
             checkpoint, _ = self.journal.newest()
             if checkpoint is not None:
                 await asyncio.to_thread(_require_as_sealed, checkpoint)
+            await asyncio.to_thread(self.around.require_unchanged)
             try:
                 await self._bring_up(checkpoint)
                 for change in self.journal.changes:
