@@ -38,8 +38,8 @@ def _saving(engine: Engine, streams: Sequence[Stream]) -> Save:
 
 
 def _state(engine: Engine, streams: Sequence[Stream], plan: Plan) -> dict[str, Any]:
-    """What a checkpoint keeps as JSON. The files of a commit become a checkpoint's once their weights are published, and
-    say the version before it: the number that holds is this one."""
+    """What a checkpoint keeps as JSON. A commit's files become a checkpoint's once their weights are published, and
+    name the version before that: the number that holds is this one."""
     return {
         "version": engine.trainer.version,
         "streams": {s.name: s.state() for s in streams},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +55,7 @@ def train(
     from postlude.learning import NOTHING_LEARNT
     from postlude.process import Interrupted, exit_code_of
     from postlude.recipe.opening import document_of
+    from postlude.recipe.remedies import command
     from postlude.runs.taken_back import TAKEN_BACK
     from postlude.watch.live import LiveView
 
@@ -68,7 +70,7 @@ def train(
     if run.halted is not None:
         raise TrainingError(run.halted, code="alarm")
     if run.stop:
-        again = f"stopped at step {run.step}; go on with: postlude train {run.folder} --resume"
+        again = f"stopped at step {run.step}; go on with: {command(run.folder, [])}"
         console.print(f"\n{again if run.checkpoints else 'stopped before the first step'}", soft_wrap=True)
         raise typer.Exit(exit_code_of(run.signal or signal.SIGINT))
     if run.failed:
@@ -83,6 +85,7 @@ def _what_there_is(run: Run) -> list[str]:
     if any((run.folder / "rollouts").iterdir()):
         lines.append(f"answers {run.folder / 'rollouts'}")
     scores = "scores" in run.needs
-    next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
+    folder = shlex.quote(str(run.folder))
+    next_ = f"eval {folder} --data held-out.jsonl" if scores else f"sample {folder} --prompt '...'"
     last = run.conclusion or f"try     postlude {next_}"  # a model that is no other than before is none to try
     return [*lines, last]
