@@ -209,16 +209,13 @@ def with_servers(prepared: Prepared, engine: LocalEngine | RankedEngine, around:
 
 async def go_on_without_servers(engine: Engine, folder: Path, step: Callable[[], int], publishes: bool) -> None:
     """Of a run that servers sampled for: its versions from here on have numbers that none of theirs has, and how old
-    an answer of theirs is stands in their ledger. Of any other: each step published one, also that of a checkpoint
-    whose files were written before. `publishes`: the next version is about to be published."""
+    an answer of theirs is stands in their ledger. `publishes`: the next version is about to be published."""
     from postlude.engines.local.engine import LocalEngine
     from postlude.engines.ranks.engine import RankedEngine
     from postlude.engines.servers.ledger import Ledger
 
     assert isinstance(engine, LocalEngine | RankedEngine)
     if not (folder / PUBLISHED).exists():
-        if not publishes and engine.trainer.version < step():
-            await engine.relabel(step())
         return
     ledger = Ledger(folder)
 
