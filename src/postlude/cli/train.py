@@ -64,9 +64,7 @@ def train(
         with LiveView(console, unsaid=[NOTHING_LEARNT, TAKEN_BACK]) as view:  # both are said below
             run = launch(document, resume, [view], accept_changes or [])
     except Interrupted as error:
-        console.print(
-            "\nstopped at once; --resume goes on from the newest checkpoint, or begins anew where there is none yet"
-        )
+        console.print("\nstopped at once; --resume goes on from the newest checkpoint, or anew where there is none")
         raise typer.Exit(exit_code_of(error.signum)) from error
     if run.halted is not None:
         raise TrainingError(run.halted, code="alarm")
