@@ -71,9 +71,10 @@ def test_ranks_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def story(folder: Path) -> None:
     before = dict(os.environ)
+    others = processes_of(os.getpid())  # of other tests
     start = OnRay(Terms(2, timeout=60.0), KIND)
     crew = await start(blueprint(folder))
-    started = processes_of(os.getpid())
+    started = {pid: began for pid, began in processes_of(os.getpid()).items() if others.get(pid) != began}
     try:
         assert dict(os.environ) == before | {"RAY_CLIENT_MODE": "0"}
         assert heeds_sigterm()
