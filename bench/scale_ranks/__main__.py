@@ -35,7 +35,7 @@ PARTS: Mapping[str, str] = {
 }
 """Modules of this package, those that take longest first. Each has `run(folder) -> bool`: prints, and says whether it
 holds."""
-LANES = 2
+LANES = 3
 """Parts at the same time."""
 LOOK = 0.25
 """Seconds between two looks at what every process has used: Ray does not count its own. What one uses after the last
