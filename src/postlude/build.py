@@ -218,6 +218,7 @@ async def go_on_without_servers(engine: Engine, folder: Path, step: Callable[[],
     from postlude.engines.ranks.engine import RankedEngine
     from postlude.engines.servers.ledger import Ledger
 
+    assert isinstance(engine, LocalEngine | RankedEngine)
     if not (folder / PUBLISHED).exists():
         return
     ledger = Ledger(folder)
@@ -226,7 +227,6 @@ async def go_on_without_servers(engine: Engine, folder: Path, step: Callable[[],
         known = ledger.step_of(version)
         return None if known is None else step() - known
 
-    assert isinstance(engine, LocalEngine | RankedEngine)
     engine.served_lag = lag
     if publishes:
         engine.trainer.version = max(engine.trainer.version, ledger.newest)

@@ -50,7 +50,7 @@ class Wait:
     limit: float | None = None
     """Seconds after which whoever waits goes on or gives up; None where nothing says so."""
     usual: float = 0.0
-    """Seconds that it often takes: it is noted from twice as many on."""
+    """Seconds that it often takes: it is noted once it has taken twice as many."""
     log: str = ""
     """The newest line of its log."""
     outer: Wait | None = None

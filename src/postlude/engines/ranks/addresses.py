@@ -6,12 +6,13 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
+from postlude.engines.ranks.aside import within
 from postlude.errors import EngineError, reason
 
 AUTO = "auto"
 VARIABLE = "RAY_ADDRESS"
 ANSWER = 3.0
-"""Seconds in which somebody has to take a connection."""
+"""Seconds for a name, and for a connection to be taken."""
 START_ONE = (
     "Start one (ray start --head), or leave engine.address out: Ray then runs on this machine for this run alone."
 )
@@ -54,17 +55,33 @@ def split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def require_name(asked: str, address: str) -> None:
+    """Raise EngineError where no host has the name, or that is not known within seconds. `asked`: as the recipe has
+    it."""
+    host, _ = split(address)
+    why: list[str] = []
+
+    def look_up() -> None:
+        try:
+            socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            why.append(f"no host is known by the name {host} ({reason(error)})")
+
+    if not within(ANSWER, look_up):
+        why.append(f"nobody said within {ANSWER:.0f} s which host has the name {host}")
+    if why:
+        raise no_cluster(_both(asked, address), why[0])
+
+
+def _both(asked: str, address: str) -> str:
+    return address if asked == address else f"{asked}, which is {address}"
+
+
 def require_listener(asked: str, address: str) -> None:
-    """Raise EngineError where nobody takes a connection within seconds. `asked`: as the recipe has it."""
+    """Raise EngineError where nobody takes a connection within seconds."""
     host, port = split(address)
-    place = address if asked == address else f"{asked}, which is {address}"
-    until = time.monotonic() + ANSWER
-    try:
-        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise no_cluster(place, f"no host is known by the name {host} ({reason(error)})") from error
-    why = "no answer"
-    for family, kind, protocol, _, there in places:
+    until, why = time.monotonic() + ANSWER, ""
+    for family, kind, protocol, _, there in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         try:
             with socket.socket(family, kind, protocol) as asking:
                 asking.settimeout(max(0.1, until - time.monotonic()))
@@ -74,4 +91,4 @@ def require_listener(asked: str, address: str) -> None:
             why = f"nobody answers there within {ANSWER:.0f} s"
         except OSError as error:
             why = f"nobody listens there ({reason(error)})"
-    raise no_cluster(place, why)
+    raise no_cluster(_both(asked, address), why)

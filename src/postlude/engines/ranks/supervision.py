@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from postlude.engines.ranks.crew import Blueprint, Crew, Facts, Outcome, RankLost, Start, Terms
+from postlude.engines.ranks.crew import Blueprint, Crew, Facts, Lasting, Outcome, RankLost, Start, Terms
 from postlude.engines.ranks.journal import Change, Journal
 from postlude.engines.ranks.tally import Tally
 from postlude.errors import EngineError, PostludeError, Stopped, reason
@@ -99,10 +99,10 @@ class Supervision:
                 await self._bury(lost)
 
     async def close(self) -> None:
-        """Leave no process of them."""
-        crew, self._crew = self._crew, None
-        if crew is not None:
-            await crew.close()
+        """Leave no process of them, nor of what they ran on."""
+        await self._let_go()
+        if isinstance(self.start, Lasting):
+            await self.start.end()
 
     async def call(self, method: str, shared: Any = None, each: Sequence[Any] | None = None) -> list[Any]:
         """What every rank says, in their order. Where one is lost they are started again, catch up, and are asked once
@@ -139,10 +139,16 @@ class Supervision:
             except RankLost as lost:
                 await self._bury(lost)
             except PostludeError:  # they hold some of it
-                await self.close()
+                await self._let_go()
                 raise
 
     # ------------------------------------------------------------------------------------------------- calls
+
+    async def _let_go(self) -> None:
+        """Leave no process of the ranks, which may be started again."""
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            await crew.close()
 
     async def _ask(self, method: str, shared: Any = None, each: Sequence[Any] | None = None) -> list[Any]:
         assert self._crew is not None
@@ -151,18 +157,18 @@ class Supervision:
             return await self._crew.call(method, shared, each)
         except PostludeError as error:
             if error.code == "out-of-memory":  # on one of them; the others wait for it
-                await self.close()
+                await self._let_go()
                 raise Exhausted(str(error), code=error.code) from error
             if error.code == "rank-raised":  # in the middle of something
-                await self.close()
+                await self._let_go()
             raise  # else by all together: they are sound
         except (MemoryError, RuntimeError) as error:
-            await self.close()
+            await self._let_go()
             if not out_of_memory(error):
                 raise
             raise Exhausted(reason(error), code="out-of-memory") from error
         except BaseException:  # of one alone, or we are to end: the others wait for it
-            await self.close()
+            await self._let_go()
             raise
 
     # ---------------------------------------------------------------------------------------------- restarts
@@ -181,7 +187,7 @@ class Supervision:
                 for change in self.journal.changes:
                     _require_sound(change, await self._ask(change.method, change.shared, change.each))
             except BaseException:  # nothing is asked of ranks that stand elsewhere than the run, least of all a save
-                await self.close()
+                await self._let_go()
                 raise
 
     async def _bring_up(self, checkpoint: Path | None = None) -> None:
@@ -238,7 +244,7 @@ class Supervision:
     async def _bury(self, lost: RankLost) -> None:
         """End what is left of the ranks. Raises EngineError where they are not worth another start."""
         doing = self._doing
-        await self.close()
+        await self._let_go()
         death = (lost.rank, doing, self.journal.serial)
         self._deaths[death] += 1
         self.restarts += 1
