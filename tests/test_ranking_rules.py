@@ -144,12 +144,35 @@ def test_what_one_trainer_has_no_use_for_is_told(engine: str, keys: str, why: st
         ("sft", ("prompts_per_step=16", "updates=4"), ""),
     ],
 )
-def test_ranks_without_a_share_are_told(method: str, settings: tuple[str, ...], said: str) -> None:
+def test_ranks_without_a_share_are_told(
+    monkeypatch: pytest.MonkeyPatch, method: str, settings: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr(ranking, "cores", lambda: 4)
     text = "" if method in ("grpo", "online_dpo") else "reward: []\n"
     made = from_text(RECIPE.replace("reward: exact\n", text or "reward: exact\n"), "r.yaml")
     override(made, (f"method={method}", "engine.trainers=4", *settings))
     lines = ranking.notes(resolved(made))
     assert len(lines) == bool(said) and all(said in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "is_told"),
+    [((), 0, True), (("engine.device=cpu",), 8, True), ((), 8, False), (("engine.address=auto",), 0, False)],
+)
+def test_more_ranks_than_cores_are_told(
+    monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...], gpus: int, is_told: bool
+) -> None:
+    monkeypatch.setattr(ranking, "cores", lambda: 2)
+    monkeypatch.setattr(ranking, "gpus_here", lambda: gpus)
+    lines = ranking.notes(resolved(document("", "engine.trainers=3", *settings)))
+    told = "engine.trainers is 3, and this machine has 2 cores: ranks take turns on them, and each step is slower than"
+    assert [line.startswith(told) for line in lines] == [True] * is_told
+
+
+@pytest.mark.parametrize("address", ["foo", "ray://host:10001", "host:0", "host:99999", ":6379"])
+def test_an_address_of_no_cluster_is_refused_where_the_recipe_is_read(address: str) -> None:
+    wrong = resolve_with_problems(document("", "engine.trainers=2", f"engine.address={address}"))[1]
+    assert any("such as 10.0.0.5:6379" in problem for problem in wrong), wrong
 
 
 def test_a_run_goes_on_with_another_number() -> None:

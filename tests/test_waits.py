@@ -134,3 +134,28 @@ def test_only_where_every_wait_ends_by_itself_the_process_counts_as_alive() -> N
 )
 def test_a_text_is_cut_at_a_word(text: str, most: int, expected: str) -> None:
     assert cut(text, most) == expected and len(cut(text, most)) <= most
+
+
+def test_a_wait_that_is_usual_is_noted_once_it_takes_twice_as_long(clock: Clock) -> None:
+    said: list[str] = []
+    with waits.Watchdog(said.append) as watchdog, waits.waiting("the start", verb="under way", usual=30.0):
+        for clock.now in (11, 59, 60, 70):
+            watchdog.look()
+    assert said == ["the start has been under way for 60 s"]
+
+
+def test_a_part_of_a_wait_is_shown_in_its_place_also_where_another_task_waits(clock: Clock) -> None:
+    shown: list[str] = []
+
+    async def part(watchdog: waits.Watchdog) -> None:
+        with waits.waiting("the cluster", doing="reaching the cluster"):
+            watchdog.look()
+
+    async def whole() -> None:
+        start = waits.waiting("the start", doing="starting 2 ranks")
+        with waits.Watchdog(lambda text: None, shown.append) as watchdog, start:
+            await asyncio.ensure_future(part(watchdog))
+            watchdog.look()
+
+    asyncio.run(whole())
+    assert shown == ["reaching the cluster: 0 s", "starting 2 ranks: 0 s"]

@@ -291,7 +291,9 @@ def short_of_ranks(prepared: Prepared) -> str:
             f"each, {host.driver / GIB:.2g} for the process that samples; {host.loading / GIB:.2g} while all load)"
         )
         fits = _fewer(lambda other: host_of(shape, other, ranks, samples).needs <= usable, setting)
-        fits += ["engine.trainers=1"] if least_held(shape, setting) <= usable else []
+        fewer = _most(lambda number: host_of(shape, setting, number, samples).needs <= usable, ranks)
+        fewer = fewer or int(least_held(shape, setting) <= usable)
+        fits += [f"engine.trainers={fewer}"] if fewer else []
     if needs <= usable:
         return ""
     tail = f"This would fit: {'; or '.join(fits)}." if fits else "Take a smaller model, or more memory."
@@ -299,6 +301,15 @@ def short_of_ranks(prepared: Prepared) -> str:
         f"memory: {taken}, and {room.bytes / GIB:.2g} GiB are free ({room.bound}). {tail} `postlude memory` shows what "
         "a rank takes."
     )
+
+
+def _most(fits: Callable[[int], bool], ranks: int) -> int:
+    """The most trainers below a number that fit, at least two, of whom more take more; 0 where none do."""
+    low, high = 1, ranks  # one that counts as fitting, one that does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low if low > 1 else 0
 
 
 def _fewer(fits: Callable[[Setting], bool], setting: Setting) -> list[str]:

@@ -118,7 +118,7 @@ async def _steps(run: Run, engine: Engine, streams: list[Stream], plan: Plan) ->
     """The accuracy that reached the goal, or None. Raises Stopped between steps."""
     reached = await _begin(run, engine, streams, plan)
     while not plan.is_done(run.step) and reached is None and not run.stop:
-        clock = Clock()
+        clock = Clock(lambda: engine.restarting)
         drawn = await _draw(run, engine, streams, plan)
         require_known(run, engine, drawn, plan.max_lag)
         await _require_same_weights(run, drawn, plan)
@@ -220,7 +220,7 @@ async def _publish(run: Run, engine: Engine, streams: list[Stream], plan: Plan, 
     run.emit(Publish(run.step, weights.version))
     clock.lap("publish")
     if plan.timed:
-        plan.spent.seconds += clock.laps["settle"] + clock.laps["publish"]
+        plan.spent.seconds += clock.laps["settle"] + clock.laps["publish"] + clock.apart
     if plan.commit_every:
         parts = {"wait": clock.laps["draw"] + clock.laps["settle"]}
         parts |= {"commit": clock.laps["commit"], **engine.seconds, "publish": clock.laps["publish"]}

@@ -118,7 +118,7 @@ def test_the_live_view_shows_how_much_of_the_budget_is_used() -> None:
         view(Step(step, {"reward/mean": 0.5}))
         view(Used(step, 0.25 * step))
     view._used = [(100.0, 0.25), (107.0, 0.5)]
-    view._steps_began -= 10.0  # for two of 5,000 steps
+    view._ended[0] -= 5.0  # for one of 5,000 steps
     assert view._left(5000) == "14s left"  # another half, of which a quarter took seven seconds
     screen.print(view)
     assert "step 2, 50% of its budget" in screen.file.getvalue()  # type: ignore[attr-defined]

@@ -315,6 +315,11 @@ class Engine(Protocol):
         """Of the newest publication, by what took them."""
         ...
 
+    @property
+    def restarting(self) -> float:
+        """Seconds so far in which trainers were started again: no part of what they interrupted."""
+        ...
+
     async def save(self, folder: Path) -> None:
         """A checkpoint folder that any Hugging Face tool can open: weights and tokenizer, `trainer/` inside."""
         ...

@@ -37,6 +37,14 @@ def _wrong_server(url: str) -> str | None:
 ServerUrl = Annotated[Line, Fits(_wrong_server)]
 
 
+def _wrong_cluster(address: str) -> str | None:
+    host, _, port = address.rpartition(":")
+    is_port = port.isdecimal() and 0 < int(port) < 2**16
+    if address in ("local", "auto") or (is_port and host and not set(host) & set("/@ ")):
+        return None
+    return f"is auto, local, or host:port of a Ray cluster's head, such as 10.0.0.5:6379; got {veiled(address)!r}"
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How completions are drawn."""
@@ -153,9 +161,9 @@ class Local(Holding):
     """Processes (ranks) that train one model together, as Ray actors that share its weights, gradients and moments
     (FSDP2), one GPU each where there are GPUs; they compute what one does, but for rounding. `gpus`, or `engine: ray`,
     is one for each GPU of this machine, at least 2. Default: this process trains."""
-    address: Line = "local"
-    """The Ray cluster that several trainers are placed on: `auto` is the one that this machine belongs to, or host:port
-    of its head. Default: one that is started here and ends with the run."""
+    address: Annotated[Line, Fits(_wrong_cluster)] = "local"
+    """The Ray cluster that several trainers are placed on: `auto` is what RAY_ADDRESS says, else what `ray start` has
+    noted on this machine; or host:port of its head. Default: one that is started here and ends with the run."""
     timeout: Seconds = 600.0
     """Seconds that several trainers may take for one piece of work, an update or a save, until they count as dead."""
     restarts: Annotated[int, Bounds(0, 1000)] = 3

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from postlude.engines.gpus import gpus_here
+from postlude.engines.ranks.places import cores
 from postlude.errors import Problem
 from postlude.recipe.documents import EACH_GPU, Document
 from postlude.shapes import is_dict
@@ -97,6 +98,21 @@ def _publishes(recipe: Recipe, wrong: Wrong) -> Iterator[Problem]:
 
 def notes(recipe: Recipe) -> list[str]:
     """What a user should know of a recipe with several trainers before it runs."""
+    return [*_idle(recipe), *_crowded(recipe)]
+
+
+def _crowded(recipe: Recipe) -> list[str]:
+    """More ranks on the CPU of this machine than it has cores."""
+    held, number = recipe.engine, cores()
+    if held.trainers <= number or held.address != "local" or (held.device != "cpu" and gpus_here()):
+        return []
+    return [
+        f"{KEY} is {held.trainers}, and this machine has {counted(number, 'core')}: ranks take turns on them, and each "
+        "step is slower than with fewer"
+    ]
+
+
+def _idle(recipe: Recipe) -> list[str]:
     trainers, units, noun = recipe.engine.trainers, *units_of(recipe)
     if units >= trainers:
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, SupportsFloat
 
@@ -78,13 +78,19 @@ def _floats(values: Mapping[str, SupportsFloat]) -> dict[str, float]:
 
 
 class Clock:
-    """Seconds of the parts of a step."""
+    """Seconds of the parts of a step. `apart`: seconds so far that are no part of any, such as those of a restart."""
 
-    def __init__(self) -> None:
+    def __init__(self, apart: Callable[[], float] = lambda: 0.0) -> None:
         self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
+        self._apart, self._before = apart, apart()
+        self._last = time.monotonic() - self._before
+
+    @property
+    def apart(self) -> float:
+        """Since the clock began."""
+        return self._apart() - self._before
 
     def lap(self, name: str) -> None:
-        now = time.monotonic()
+        now = time.monotonic() - self._apart()
         self.laps[name] = now - self._last
         self._last = now

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from postlude.engines.ranks.addresses import address_of, require_listener
+from postlude.engines.ranks.addresses import address_of, require_listener, require_name
 from postlude.engines.ranks.aside import aside
 from tests.refusals import refused
 
@@ -40,8 +40,13 @@ def test_who_does_not_listen_is_said_before_ray_is_asked() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         require_listener(address, address)
-    with refused("no-cluster", said=f"auto, which is {address}): nobody listens there"):
+    with refused("no-cluster", said=f"auto, which is {address}\\): nobody listens there"):
         require_listener("auto", address)
+
+
+def test_a_name_that_nobody_has_is_said_before_ray_is_asked() -> None:
+    with refused("no-cluster", said="no host is known by the name nobody.invalid"):
+        require_name("nobody.invalid:6379", "nobody.invalid:6379")
 
 
 def test_what_never_returns_is_left_to_itself() -> None:

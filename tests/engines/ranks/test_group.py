@@ -8,6 +8,7 @@ import signal
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,9 @@ async def stands_alone(crew: RayCrew, folder: Path) -> None:
     listening = listeners(set(processes_of(os.getpid())))
     assert listening and all(address == "127.0.0.1" for address in listening)
     assert {path.name for path in (folder / "ranks").iterdir()} == {"ray.log", "rank-0.log", "rank-1.log"}
+    for rank, about in enumerate(told):
+        first = (folder / "ranks" / f"rank-{rank}.log").read_text().splitlines()[0]
+        assert first == f"trainer rank {rank} of 2: process {about['pid']} on host {gethostname()}"
 
 
 def listeners(pids: set[int]) -> set[str]:

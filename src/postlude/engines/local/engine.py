@@ -264,6 +264,11 @@ class LocalEngine:
         """Nothing that is worth a clock."""
         return {}
 
+    @property
+    def restarting(self) -> float:
+        """There is but this process."""
+        return 0.0
+
     async def prints(self) -> list[int]:
         """`fingerprint`."""
         return self.fingerprint()

@@ -168,6 +168,10 @@ class RankedEngine:
         """What ranks cost beside training, since this was asked last."""
         return self.trainer.ranks.tally.take()
 
+    @property
+    def restarting(self) -> float:
+        return self.trainer.ranks.tally.restarting
+
     async def save(self, folder: Path) -> None:
         """A checkpoint as one process writes it."""
         await self.trainer.save(folder)

@@ -23,6 +23,8 @@ class Tally:
     _ratios: list[float] = field(default_factory=list[float])
     """Of each update: work of the fullest rank over the mean."""
     _seconds: dict[Spent, float] = field(default_factory=_nothing)
+    restarting: float = 0.0
+    """Seconds of all restarts that are over, ever."""
 
     @contextmanager
     def timing(self, what: Spent) -> Iterator[None]:
@@ -32,7 +34,9 @@ class Tally:
             yield
         finally:
             apart = 0.0 if what == "restart" else self._seconds["restart"] - restarted
-            self._seconds[what] += time.monotonic() - began - apart
+            took = time.monotonic() - began - apart
+            self._seconds[what] += took
+            self.restarting += took if what == "restart" else 0.0
 
     def update(self, parts: Sequence[Sequence[float]]) -> None:
         """An update of so many parts: the work of each rank in each of them."""

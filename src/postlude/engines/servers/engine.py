@@ -96,6 +96,11 @@ class ServedEngine:
         finally:
             await self.local.close()
 
+    @property
+    def restarting(self) -> float:
+        """Of the trainers: servers that are started again leave work to the others."""
+        return self.local.restarting
+
     # ----------------------------------------------------------------------------------------------- publishing
 
     async def publish(self) -> Weights:
