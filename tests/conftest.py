@@ -78,6 +78,9 @@ def _build(name: str) -> Any:
                 eos_token_id=1, bos_token_id=1,
             )
         )  # fmt: skip
+    if name == "zamba2":  # whose layers share a transformer, in which each has a map of its own
+        hybrid = dict(num_mem_blocks=1, mamba_d_state=4, n_mamba_heads=8, mamba_ngroups=1, chunk_size=8, adapter_rank=2)
+        return t.Zamba2ForCausalLM(t.Zamba2Config(**COMMON, **hybrid, layers_block_type=["hybrid"] * 2))
     raise KeyError(name)
 
 

@@ -190,6 +190,8 @@ MODELS: Sequence[Row] = [
     Row("ppo", "gpt2", what="critic of its own", critic=Critic()),
     Row("reward_model", "gemma", groups=pairs),
     Row("grpo", "gpt_neo", what="padded: no other way"),
+    Row("grpo", "zamba2", what="layers that share weights"),
+    Row("grpo", "zamba2", what="LoRA, some of which nothing reads", lora=True),
     Row("grpo", "qwen3", what="padded", held=PADDED),
     Row("ppo", "qwen3", what="padded, critic on the trunk", held=PADDED, critic=Critic(form="trunk")),
     Row("ppo", "qwen3", what="padded, critic of its own", held=PADDED, critic=Critic()),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.scale_ranks.runs import HANGS, material, start, steps_of, to_the_end, weights_of
+from bench.scale_ranks.runs import HANGS, start, steps_of, undisturbed, weights_of
 from bench.scale_servers.processes import Process, below
 from postlude.engines.keeping import Kept
 from postlude.engines.logs import last_lines
@@ -24,11 +24,11 @@ AFTER = 4
 
 def run(folder: Path) -> bool:
     """Prints what happened; whether the run went on to the same weights."""
-    material(folder)
-    with _cluster(folder) as (kept, address, token):
+    logs, folder = folder, folder.parent / "runs"
+    before = undisturbed(folder)
+    with _cluster(logs) as (kept, address, token):
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
         options = [f"engine.address={address}"]
-        calm = to_the_end(folder, "undisturbed", options)
         process = start(folder, "node-killed", options)
         place, ends = folder / "node-killed", time.monotonic() + HANGS
         while steps_of(place) < AFTER and process.running.poll() is None and time.monotonic() < ends:
@@ -42,11 +42,11 @@ def run(folder: Path) -> bool:
             time.sleep(0.05)
         print(f"a node with a rank killed after step {step}; the next is there {time.monotonic() - since:.0f} s later")
         code = process.running.wait(HANGS)
-    equal = weights_of(place) == weights_of(folder / "undisturbed")
+    equal = weights_of(place) == before
     print(f"it ended with {code}; weights are {'the same bytes' if equal else 'OTHERS'} as undisturbed")
     if code:
         print((folder / "node-killed.log").read_text()[-2000:])
-    return calm and victim is not None and code == 0 and equal
+    return victim is not None and code == 0 and equal
 
 
 @contextmanager

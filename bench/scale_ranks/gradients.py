@@ -18,7 +18,7 @@ from postlude.batch import Batch
 from postlude.engines.protocol import Part
 from postlude.engines.ranks.crew import Blueprint
 from postlude.engines.ranks.shares import kinds_of, share_out
-from postlude.engines.ranks.shipping import Places, ShippedBatch, ShippedPart, assemble
+from postlude.engines.ranks.shipping import Indices, ShippedBatch, ShippedPart, assemble
 from postlude.models.quiet import quiet
 from postlude.models.tiny import character_tokenizer
 from postlude.objectives import Want
@@ -89,7 +89,7 @@ async def _part(one: Single, row: Row, place: int) -> Part:
     return Part(weighed, objective, coef)
 
 
-def _dealt(part: Part, row: Row, size: int) -> list[Places]:
+def _dealt(part: Part, row: Row, size: int) -> list[Indices]:
     """Sequences of each rank."""
     if row.shares is None:
         whole = not part.objective.splits_groups

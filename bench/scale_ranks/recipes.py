@@ -3,6 +3,7 @@ rounding."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import shutil
@@ -11,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.scale_ranks.kept import Serving
 from bench.scale_ranks.material import METHODS, Material, Rows, events, table, train
+from postlude import build
+from postlude.engines.ranks.crew import Terms
 
 MOST = 1e-5
 """By which a loss may differ: relative, or absolute where it is below 1. Other figures are shown: what AdamW makes of a
@@ -42,7 +46,16 @@ class Compared:
 
 
 def run(folder: Path) -> bool:
-    """Every method with 1 and 2 trainers."""
+    """Every method with 1 and 2 trainers. The same two ranks serve all of them."""
+    ranks = Serving(Terms(2))
+    build._on_ray = lambda terms: ranks  # pyright: ignore[reportPrivateUsage]
+    try:
+        return _table(folder)
+    finally:
+        asyncio.run(ranks.over())
+
+
+def _table(folder: Path) -> bool:
     material = Material.at(folder / "material")
     rows: Rows = []
     holds = True

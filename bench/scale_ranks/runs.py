@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import subprocess
@@ -41,7 +42,19 @@ class Training:
             time.sleep(LOOK)
 
 
-def material(folder: Path) -> None:
+def undisturbed(folder: Path) -> str | None:
+    """What `weights_of` says of a run that nobody disturbs; None where it does not come to its end. The parts that want
+    one share it, in one folder."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "model").exists():
+            _material(folder)
+        ended = (folder / "undisturbed" / "model").exists() or to_the_end(folder, "undisturbed")
+        return weights_of(folder / "undisturbed") if ended else None
+
+
+def _material(folder: Path) -> None:
     """A tiny model, and rows to learn."""
     save_tiny_model(folder / "model", layers=2, width=64, heads=2)
     rows = [{"prompt": f"{i}+{i + 1}=", "completion": f"{2 * i + 1}"} for i in range(60)]

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -18,6 +18,8 @@ class Process:
     started: str
     words: str
     """Its command line, or the title that it gave itself."""
+    processor: float = field(default=0.0, compare=False)
+    """Seconds of processor time that it had used by then, without its children's."""
 
     @property
     def lives(self) -> bool:
@@ -56,7 +58,9 @@ def _process(pid: int) -> Process | None:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return None
-    return Process(pid, fields[19], words) if fields is not None else None
+    if fields is None:
+        return None
+    return Process(pid, fields[19], words, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
 
 
 def _fields(pid: int) -> list[str] | None:

@@ -179,7 +179,8 @@ def pack(groups: Sequence[Group], dtype: torch.dtype | None = None, temperature:
     precision = np.float64 if dtype == torch.float64 else np.float32
 
     def number(values: Iterable[float]) -> Tensor:
-        return _tensor(np.fromiter(values, precision))
+        numbers = _tensor(np.fromiter(values, precision))
+        return numbers if numbers.dtype == dtype else numbers.to(dtype)
 
     return Batch(
         **_lay_out(groups),

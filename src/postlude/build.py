@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from postlude.check_data import reads_pairs
 from postlude.engines.protocol import Engine
+from postlude.errors import EngineError
 from postlude.objectives import Need
 from postlude.prepared import Prepared
 from postlude.recipe import serving
@@ -77,11 +78,39 @@ async def _ranked(
     require_room_of_ranks(prepared)
     recipe = prepared.recipe
     terms = Terms.of(recipe.engine)
-    on = supervision.Around(around.say, around.stopping, around.step, command(around.folder, []))
+    on = supervision.Around(
+        around.say, around.stopping, around.step, command(around.folder, []), _unchanged(recipe.method)
+    )
     blueprint = _blueprint(prepared, around.folder, weights)
     ranks = supervision.Supervision(crew(terms), blueprint, terms, Journal(around.sealed), on)
     samples = serving.samples(recipe, recipe.algorithm) and not recipe.servers
     return await RankedEngine.open(ranks, prepared.facts, around.folder if samples else None)
+
+
+def _unchanged(method: str) -> Callable[[], None]:
+    """What raises EngineError where the files of a method of the user's own, which every rank loads as it starts, are
+    not what they are now."""
+    from postlude.inputs.made_of import of_code
+
+    if ":" not in method:
+        return lambda: None
+    before = of_code(method)
+
+    def require() -> None:
+        try:
+            now = of_code(method)
+        except OSError:  # it is gone
+            now = {}
+        if others := [name for name in before | now if before.get(name) != now.get(name)]:
+            raise EngineError(
+                f"a trainer was lost, and {others[0]}, which all load as they are started again, was changed since the "
+                "run began: they would train otherwise than before, and nobody would see it. Put back what it was, "
+                "and go on with --resume.",
+                code="changed-method",
+                key="method",
+            )
+
+    return require
 
 
 def _on_ray(terms: Terms) -> Start:
@@ -185,6 +214,7 @@ async def go_on_without_servers(engine: Engine, folder: Path, step: Callable[[],
     from postlude.engines.ranks.engine import RankedEngine
     from postlude.engines.servers.ledger import Ledger
 
+    assert isinstance(engine, LocalEngine | RankedEngine)
     if not (folder / PUBLISHED).exists():
         return
     ledger = Ledger(folder)
@@ -193,7 +223,6 @@ async def go_on_without_servers(engine: Engine, folder: Path, step: Callable[[],
         known = ledger.step_of(version)
         return None if known is None else step() - known
 
-    assert isinstance(engine, LocalEngine | RankedEngine)
     engine.served_lag = lag
     if publishes:
         engine.trainer.version = max(engine.trainer.version, ledger.newest)

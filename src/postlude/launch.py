@@ -203,6 +203,8 @@ async def _taken_up(
     streams = build_streams(prepared, engine, lambda phase: None if run.training else run.phase(phase))
     if restored:
         await engine.load(restored[0], reference=isinstance(recipe.model.reference, Refreshed))
+        if (version := state.get("version", engine.trainer.version)) != engine.trainer.version:
+            await engine.relabel(version)
         if not recipe.servers:
             await go_on_without_servers(engine, run.folder, lambda: run.step, run.committed is not None)
         for stream in streams:

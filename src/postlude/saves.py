@@ -18,14 +18,14 @@ async def checkpoint(
     run: Run, engine: Engine, streams: Sequence[Stream], plan: Plan, planned: bool = True, last: bool = False
 ) -> None:
     """Weights, optimiser, and what the streams have to remember."""
-    state = _state(streams, plan)
+    state = _state(engine, streams, plan)
     await run.checkpoint(_saving(engine, streams), state, plan.keep_checkpoints, planned, plan.best.step, last)
 
 
 async def commit(run: Run, engine: Engine, streams: Sequence[Stream], plan: Plan) -> None:
     """The same in the middle of a step, with all that is still to be done of it."""
     plan.find_due(run.step)
-    await run.commit(_saving(engine, streams), _state(streams, plan), plan.keep_checkpoints, plan.best.step)
+    await run.commit(_saving(engine, streams), _state(engine, streams, plan), plan.keep_checkpoints, plan.best.step)
 
 
 def _saving(engine: Engine, streams: Sequence[Stream]) -> Save:
@@ -37,9 +37,11 @@ def _saving(engine: Engine, streams: Sequence[Stream]) -> Save:
     return save
 
 
-def _state(streams: Sequence[Stream], plan: Plan) -> dict[str, Any]:
-    """What a checkpoint keeps as JSON."""
+def _state(engine: Engine, streams: Sequence[Stream], plan: Plan) -> dict[str, Any]:
+    """What a checkpoint keeps as JSON. A commit's files become a checkpoint's once their weights are published, and
+    name the version before that: the number that holds is this one."""
     return {
+        "version": engine.trainer.version,
         "streams": {s.name: s.state() for s in streams},
         "learning": asdict(plan.learning),
         "noted": plan.noted,

@@ -176,3 +176,21 @@ def test_a_split_of_a_plain_file_is_told(place: Path) -> None:
     assert (
         "one file, which has no splits: all its rows are read, not only 'test'" in CliRunner().invoke(app, words).output
     )
+
+
+def test_of_a_runs_own_recipe_only_what_is_set_beside_it_is_told(place: Path) -> None:
+    """Its config.yaml has every key, also those that nobody set."""
+    (place / "run").mkdir()
+    (place / "run/config.yaml").write_text("method: grpo\nmodel: m\ndata: p.jsonl\nevaluate: {every: 5}\n")
+    document = documents.read(place / "run/config.yaml")
+
+    def lines(document: Document) -> list[str]:
+        recipe, _ = resolve_with_problems(document)
+        assert recipe
+        return [line for line in unread(recipe, recipe.algorithm, document) if "evaluate" in line]
+
+    assert lines(document)
+    document.run = place / "run"
+    assert not lines(document)
+    documents.override(document, ["evaluate.every=7"])
+    assert [line.partition(":")[0] for line in lines(document)] == ["evaluate.every"]

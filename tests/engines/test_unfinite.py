@@ -16,6 +16,7 @@ from torch import Tensor
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import Batch, pack
 from postlude.engines.local.engine import LocalEngine
+from postlude.engines.local.unfinite import corrupt
 from postlude.engines.protocol import Part, Rates, Skip
 from postlude.errors import TrainingError
 from postlude.objectives import Loss, Outputs, TokenObjective
@@ -131,3 +132,14 @@ def test_a_loop_by_hand_is_told_by_errors(engine: LocalEngine) -> None:
             assert engine.trainer.step(1e-3).sums == {"skipped_updates": 1.0}
     with refused("not-finite", said="not finite in 3 updates in a row", kind=TrainingError):
         engine.trainer.step(1e-3)
+
+
+@pytest.mark.parametrize(("pair", "expected"), [((math.inf, -math.inf), False), ((NAN, 0.0), True)])
+def test_infinite_log_probs_of_either_sign_are_no_nan_wherever_they_stand(
+    pair: tuple[float, float], expected: bool
+) -> None:
+    """Else a batch would be corrupt in one process, and not on two ranks that have one of them each."""
+    batch = pack(rolled_out(2, 2))
+    old = torch.zeros_like(batch.tokens, dtype=batch.dtype)
+    old[0], old[-1] = pair
+    assert corrupt(replace(batch, old_logprobs=old)) is expected

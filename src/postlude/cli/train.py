@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -63,18 +64,26 @@ def train(
         with LiveView(console, unsaid=[NOTHING_LEARNT, TAKEN_BACK]) as view:  # both are said below
             run = launch(document, resume, [view], accept_changes or [])
     except Interrupted as error:
-        console.print("\nstopped at once; a run goes on from its newest checkpoint with --resume")
+        console.print("\nstopped at once; --resume goes on from the newest checkpoint, or anew where there is none")
         raise typer.Exit(exit_code_of(error.signum)) from error
     if run.halted is not None:
         raise TrainingError(run.halted, code="alarm")
     if run.stop:
-        again = f"stopped at step {run.step}; go on with: postlude train {run.folder} --resume"
-        console.print(f"\n{again if run.checkpoints else 'stopped before the first step'}", soft_wrap=True)
+        console.print(f"\n{_stopped(run)}", soft_wrap=True)
         raise typer.Exit(exit_code_of(run.signal or signal.SIGINT))
     if run.failed:
         raise TrainingError(f"{run.conclusion}\nWhat there is of the run is in {run.folder}.", code="no-signal")
     for line in _what_there_is(run):
         console.print(line, soft_wrap=True)
+
+
+def _stopped(run: Run) -> str:
+    """Where a run that was asked to stop stands, and how it goes on."""
+    from postlude.recipe.remedies import command
+
+    if not run.checkpoints:
+        return "stopped before the first step"
+    return f"stopped at step {run.step}; go on with: {command(run.folder, [])}"
 
 
 def _what_there_is(run: Run) -> list[str]:
@@ -83,6 +92,7 @@ def _what_there_is(run: Run) -> list[str]:
     if any((run.folder / "rollouts").iterdir()):
         lines.append(f"answers {run.folder / 'rollouts'}")
     scores = "scores" in run.needs
-    next_ = f"eval {run.folder} --data held-out.jsonl" if scores else f"sample {run.folder} --prompt '...'"
+    folder = shlex.quote(str(run.folder))
+    next_ = f"eval {folder} --data held-out.jsonl" if scores else f"sample {folder} --prompt '...'"
     last = run.conclusion or f"try     postlude {next_}"  # a model that is no other than before is none to try
     return [*lines, last]

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -60,6 +60,15 @@ class Kept:
             return None
         return f"signal {abs(code) % 128}" if code < 0 or code > 128 else f"exit code {code}"
 
+    def below(self) -> list[str]:
+        """The command lines of all that runs below the keeper, which is the parent of what others left behind."""
+        parents = dict(_parents())
+        inside, waiting = set[int](), {self._keeper.pid}
+        while waiting:
+            waiting = {pid for pid, parent in parents.items() if parent in waiting} - inside
+            inside |= waiting
+        return [words for pid in inside if (words := _words(pid))]
+
     async def stop(self, at_once: bool = False) -> bool:
         """Whether nothing of it is left. It may end by itself for a few seconds, unless `at_once`; takes at most MOST
         seconds, and nothing where it has been stopped before."""
@@ -97,13 +106,32 @@ def _nobody_in(group: int, seconds: float = 2.0) -> bool:
     return True
 
 
+def _parents() -> Iterator[tuple[int, int]]:
+    """(process, its parent) of all that run."""
+    for pid in _pids():
+        with suppress(OSError):
+            state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                yield pid, int(parent)
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _words(pid: int) -> str:
+    """Its command line, or the title that it gave itself; empty where it has gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return ""
+
+
 def _members(group: int) -> list[int]:
     """Processes of a group that run."""
     pids: list[int] = []
-    for name in os.listdir("/proc"):
+    for pid in _pids():
         with suppress(OSError):
-            if name.isdigit():
-                state, _, number = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[:3]
-                if int(number) == group and state != "Z":
-                    pids.append(int(name))
+            state, _, number = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:3]
+            if int(number) == group and state != "Z":
+                pids.append(pid)
     return pids

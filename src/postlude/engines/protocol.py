@@ -324,6 +324,10 @@ class Engine(Protocol):
         `reference` is False)."""
         ...
 
+    async def relabel(self, version: int) -> None:
+        """The weights as they are now have this version from here on."""
+        ...
+
     def saved_bytes(self) -> int:
         """Bytes of one checkpoint, but for its small files."""
         ...

@@ -21,9 +21,11 @@ OF_RANKS = ("engine.address", "engine.timeout", "engine.restarts")
 
 
 def unread(recipe: Recipe, entry: Algorithm, document: Document) -> list[str]:
-    """A line for each reason why settings have no effect. Those that say what holds anyway are not told."""
+    """A line for each reason why settings have no effect. Those that say what holds anyway are not told. A run's own
+    recipe has every key: of it those that are set beside it count alone."""
     values, usual = dict(flat(asdict(recipe))), _usual(entry)
-    settings = [p for p in sorted(document.set_by_user) if p not in usual or values.get(p, usual[p]) != usual[p]]
+    chosen = document.set_by_user if document.run is None else {*filter(document.is_users, document.set_by_user)}
+    settings = [p for p in sorted(chosen) if p not in usual or values.get(p, usual[p]) != usual[p]]
     lines: list[str] = []
     for names, why in _idle(recipe, entry):
         idle = [p for p in settings if any(p == name or p.startswith(f"{name}.") for name in names)]

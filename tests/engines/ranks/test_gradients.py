@@ -52,6 +52,7 @@ ROWS = [
     Row("dapo", what="no gradient at all", groups=all_idle, held=TIGHT, shares=one_sided),
     Row("dpo", "gemma", what="through modules", groups=pairs),
     Row("reward_model", what="padded", held=PADDED, groups=pairs),
+    Row("grpo", "zamba2", what="LoRA, layers that share weights, an adapter that nothing reads", lora=True),
     Row("dpo", what="LoRA, reference refreshed", lora=True, refreshed=1.0, groups=pairs),
     Row("grpo", what="LoRA on an adapter", lora=True, start=True),
     Row("grpo", what="reference mixed", refreshed=0.6),

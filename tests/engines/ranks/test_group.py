@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from postlude.engines.ranks import group, local_cluster
+from postlude.engines.ranks import local_cluster
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
 from postlude.engines.ranks.group import OnRay, RayCrew
 from postlude.engines.ranks.local_cluster import LocalCluster
@@ -62,27 +62,41 @@ def test_ranks_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start is seconds of processor time, so this is one story: what is asked, then every way to go wrong."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-judge-000000000000")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]))
-    asyncio.run(story(tmp_path))
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        asyncio.run(story(tmp_path))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 async def story(folder: Path) -> None:
-    before = dict(os.environ)
-    crew = await OnRay(Terms(2, timeout=60.0), KIND)(blueprint(folder))
-    started = processes_of(os.getpid())
+    before, there = dict(os.environ), processes_of(os.getpid())  # other tests of this process have workers that stay
+    start = OnRay(Terms(2, timeout=60.0), KIND)
+    crew = await start(blueprint(folder))
+    started = {pid: began for pid, began in processes_of(os.getpid()).items() if there.get(pid) != began}
     try:
         assert dict(os.environ) == before | {"RAY_CLIENT_MODE": "0"}
+        assert heeds_sigterm()
         await is_asked(crew)
         await stands_alone(crew, folder)
         await raises(crew)
         await dies(crew, folder)
+        await is_followed(start, crew, folder)
     finally:
-        await crew.close()
+        await start.end()
+    assert heeds_sigterm(), "Ray's library leaves it to the system as it ends"
     assert len(started) > 5
     await eventually_gone(started)
     await crew.close()
     with pytest.raises(RankLost, match="were ended"):
         await crew.call("about")
     assert not [*folder.glob(".seen-*")]
+
+
+def heeds_sigterm() -> bool:
+    """Whether this process has a handler of it."""
+    caught = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 async def is_asked(crew: RayCrew) -> None:
@@ -102,7 +116,7 @@ async def stands_alone(crew: RayCrew, folder: Path) -> None:
         assert about["environment"]["GLOO_SOCKET_IFNAME"] == "lo"
         assert about["folder"] == os.getcwd()
         assert about["pid"] not in (os.getpid(), 0)
-    cluster = crew._cluster  # pyright: ignore[reportPrivateUsage]
+    cluster = crew._attached.cluster  # pyright: ignore[reportPrivateUsage]
     assert cluster is not None and cluster.address.startswith("127.0.0.1:")
     assert stat.S_IMODE((cluster.folder / "token").stat().st_mode) == 0o600
     assert stat.S_IMODE(cluster.folder.stat().st_mode) == 0o700
@@ -155,10 +169,34 @@ async def dies(crew: RayCrew, folder: Path) -> None:
     assert caught.value.rank == 1 and caught.value.cause.startswith("signal 9 (SIGKILL); ")
     assert "of the" in caught.value.cause and "the last words" in str(caught.value)
     assert str(folder / "ranks" / "rank-1.log") in str(caught.value)
-    assert group._raylet_answers()  # pyright: ignore[reportPrivateUsage]
+
+
+async def is_followed(start: OnRay, crew: RayCrew, folder: Path) -> None:
+    """By a crew on the same cluster, where nothing of it is left: no process, no place, no shared memory."""
+    there = processes_of(os.getpid())
+    ranks = {pid for pid in there if any(mark.encode() in commanded(pid) for mark in local_cluster.RANKS)}
+    (gcs,) = [pid for pid in there if b"/gcs_server\0" in commanded(pid)]
+    assert len(ranks) == 3  # two places, and the rank that did not die
+    await crew.close()
+    again = await start(blueprint(folder))
+    assert not ranks & processes_of(os.getpid()).keys()
+    assert processes_of(os.getpid())[gcs] == there[gcs]
+    assert await again.call("product", 3.0, [1.0, 2.0]) == [9.0, 9.0]
+    await again.close()
+    attached = again._attached  # pyright: ignore[reportPrivateUsage]
+    assert await attached.is_free()
+    cluster = attached.cluster
+    assert cluster is not None and not cluster.ranks_left()
     (raylet,) = [one for one in processes_of(os.getpid()) if b"/raylet/raylet\0" in commanded(one)]
+    os.kill(raylet, signal.SIGSTOP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("postlude.engines.ranks.attached.ANSWERS", 1.0)
+        assert not await attached.is_free(), "it does not answer"
+    os.kill(raylet, signal.SIGCONT)
+    assert await attached.is_free()
     os.kill(raylet, signal.SIGKILL)
-    assert eventually(lambda: not group._raylet_answers())  # pyright: ignore[reportPrivateUsage]
+    assert eventually(lambda: not attached.answers())
+    assert not await attached.is_free(), "it is gone"
 
 
 async def eventually_gone(processes: dict[int, str]) -> None:

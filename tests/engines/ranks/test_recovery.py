@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 import torch
 
+from postlude import build
 from postlude.algorithms import ALGORITHMS
 from postlude.batch import Batch, pack
 from postlude.engines.protocol import Part, Rates
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
 from postlude.engines.ranks.journal import RANKS, Journal
 from postlude.engines.ranks.rank import Rank
+from postlude.engines.ranks.shares import share_out
+from postlude.engines.ranks.shipping import ShippedBatch
 from postlude.engines.ranks.supervision import Around, Supervision
 from postlude.engines.ranks.trainer import RankTrainer
 from postlude.engines.settings import Local, Optimizer
@@ -88,9 +91,11 @@ def blueprint(model_folder: Path) -> Blueprint:
     return Blueprint(ModelSpec(str(model_folder)), Optimizer(), Local(token_budget=256), 0, keep_reference=True)
 
 
-def trainer(blueprint: Blueprint, mortal: Mortal, sealed: list[Path] | None = None, **around: Any) -> RankTrainer:
+def trainer(
+    blueprint: Blueprint, mortal: Mortal, sealed: list[Path] | None = None, size: int = 1, **around: Any
+) -> RankTrainer:
     journal = Journal(lambda: sealed or [])
-    return RankTrainer(Supervision(mortal.start, blueprint, Terms(1), journal, Around(**around)))
+    return RankTrainer(Supervision(mortal.start, blueprint, Terms(size), journal, Around(**around)))
 
 
 def drawn(seed: int = 0) -> Batch:
@@ -136,9 +141,7 @@ DEATHS: dict[str, list[Death]] = {
     "taking a new reference": [Death("refresh_reference", after=True)],
     "reading": [Death("forward")],
     "gathering": [Death("gather", after=True)],
-    "saving": [Death("save")],
     "after the save": [Death("save", after=True)],
-    "telling its weights": [Death("fingerprint")],
     "updating, and while it is rebuilt": [Death("update"), Death("start"), Death("facts")],
     "saving, loading and making again": [Death("gather"), Death("load"), Death("refresh_reference")],
 }
@@ -201,6 +204,21 @@ def test_ranks_do_not_begin_again_from_a_checkpoint_that_was_damaged(
     said = "not known here any more" if gone else "step-000001.* is not as it was saved: trainer/optimizer.safetensors"
     with refused("no-checkpoint" if gone else "damaged-run", said=said, kind=EngineError):
         failing(ranks, save, ranks.publish)
+    assert mortal.started == 2 and mortal.alive == 0
+
+
+def test_ranks_do_not_load_a_method_that_was_changed_in_the_run(blueprint: Blueprint, tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("from beside import LOSS\n")
+    (tmp_path / "beside.py").write_text("LOSS = 1\n")
+    mortal = Mortal([Death("update"), Death("require_finite")])
+    ranks = trainer(blueprint, mortal, require_unchanged=build._unchanged(f"{file}:LOSS"))
+
+    async def change() -> None:
+        (tmp_path / "beside.py").write_text("LOSS = 2\n")
+
+    with refused("changed-method", "method", said="beside.py, which all load .* was changed", kind=EngineError):
+        failing(ranks, change, ranks.publish)
     assert mortal.started == 2 and mortal.alive == 0
 
 
@@ -284,6 +302,23 @@ def test_what_gave_way_is_in_a_checkpoint_and_holds_from_there_on(
     assert not mortal.deaths and mortal.started == 1 + len(deaths)
 
 
+@pytest.mark.parametrize("read", [False, True])
+def test_less_is_taken_by_what_a_rank_has_of_a_batch(blueprint: Blueprint, read: bool) -> None:
+    out_of_memory = EngineError("memory ran out on a trainer: 7 GiB", code="out-of-memory")
+    mortal = Mortal([Death("forward" if read else "update", error=out_of_memory)])
+    ranks = trainer(blueprint, mortal, size=8)
+    batch = drawn()
+
+    async def work() -> None:
+        await (ranks.forward(batch, "policy") if read else ranks.update([Part(batch, OBJECTIVE)], RATES))
+
+    failing(ranks, work)
+    shares = share_out(ShippedBatch.of(batch), 8, ranks.effort).sequences
+    longest = max(ShippedBatch.of(batch).share(one).tokens.shape[0] for one in shares)
+    assert ranks.ranks.limits is not None and longest / 2 <= ranks.ranks.limits[0] < longest
+    assert mortal.started == 2
+
+
 def test_an_update_that_is_not_sound_when_it_is_made_again_ends_the_run(
     blueprint: Blueprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +363,39 @@ def test_an_update_that_is_not_finite_is_explained_by_ranks_that_were_lost_meanw
         why.append(repr(ranks.skip))
     assert "figure='advantage'" in why[0] and "parameter='model.embed_tokens.weight'" in why[0]
     assert why[1:] == why[:1] * 2
+
+
+def test_a_checkpoint_that_an_earlier_process_left_is_not_begun_from(blueprint: Blueprint, tmp_path: Path) -> None:
+    places = [tmp_path / "step-000001", tmp_path / "step-000002"]
+    before = trainer(blueprint, Mortal())
+
+    async def left() -> None:
+        await before.ranks.open()
+        for seed, place in zip((1, 2), places, strict=True):
+            await before.update([Part(drawn(seed), OBJECTIVE)], RATES)
+            await before.save(place)
+
+    asyncio.run(left())
+    mortal, said = Mortal([Death("fingerprint")]), list[str]()
+    ranks = trainer(blueprint, mortal, places, say=said.append)
+    prints: list[list[int]] = []
+
+    async def resume() -> None:
+        await ranks.ranks.open()
+        await ranks.load(places[0])
+        await ranks.update([Part(drawn(3), OBJECTIVE)], RATES)
+        await ranks.save(tmp_path / ".step-000002")  # it has the number of the one that is there, and is not sealed yet
+        await taken(ranks, prints)
+        for place in (places[1], tmp_path / ".step-000002"):
+            place.rename(place.with_name(place.name.lstrip(".") + ".old" * (place == places[1])))
+        ranks.ranks.finished()
+        mortal.deaths.append(Death("fingerprint"))
+        await taken(ranks, prints)
+
+    asyncio.run(resume())
+    assert prints[0] == prints[1] and not mortal.deaths
+    assert "from step-000001, and 1 update is made again" in said[0]
+    assert said[1].endswith("from step-000002")
 
 
 def test_ranks_that_raised_in_the_middle_of_something_are_asked_no_more(blueprint: Blueprint) -> None:

@@ -21,7 +21,7 @@ from postlude.engines.local.engine import LocalEngine
 from postlude.engines.local.ranks import Alone
 from postlude.engines.ranks.crew import Blueprint, Counters
 from postlude.engines.ranks.rank import Rank
-from postlude.engines.ranks.unwritten import require_written
+from postlude.engines.ranks.unwritten import require_written, written
 from postlude.engines.settings import Local, Optimizer
 from postlude.errors import EngineError
 from postlude.models import pieces, saved
@@ -165,6 +165,14 @@ def test_a_rank_that_cannot_write_says_so_and_all_go_on(crew: Processes, model_f
     ask(crew, "rehearse", None)
     require_written(ask(crew, "save", tmp_path / "step", COUNTERS), tmp_path)
     assert (tmp_path / "step" / "model.safetensors").exists()
+
+
+def test_a_rank_that_cannot_reach_the_others_did_not_fail_to_write() -> None:
+    def work() -> None:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    with pytest.raises(ConnectionResetError):
+        written(0, work)
 
 
 def require_unwritten(said: list[Any], why: str) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+Limits = tuple[int, int]
+"""(token budget, chunk of the output layer)."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -41,47 +44,46 @@ class Cut:
 def within_memory(trainer: LocalTrainer, cuts: Sequence[Cut], work: Callable[[], R]) -> R:
     """The result of `work`; where memory runs out in it, done again with smaller pieces, while they can be smaller.
     One of several ranks cannot: the others are in the middle of what it left."""
+    chunked = trainer.model.reads == "logprobs"
     while True:
+        before = trainer.token_budget, trainer.model.head_chunk
         try:
             return work()
         except (MemoryError, RuntimeError) as error:
-            smaller = _smaller(trainer, cuts) if out_of_memory(error) and trainer.ranks.size == 1 else None
-            if smaller is None:
+            less = smaller(before, cuts, chunked) if out_of_memory(error) and trainer.ranks.size == 1 else None
+            if less is None:
                 raise
         # here nothing holds the tensors of the attempt any more
-        text = _said(trainer, *smaller)
         trainer.forget()
         trainer.make_room()
         free()
-        trainer.use(*smaller)
-        trainer.on_smaller(text)
+        trainer.use(*less)
+        trainer.on_smaller(in_words(before, less))
 
 
-def _smaller(trainer: LocalTrainer, cuts: Sequence[Cut]) -> tuple[int, int] | None:
-    """(token budget, chunk of the output layer): the budget halved until a batch is cut into more pieces; where each
-    piece is alone already, the chunk halved. None where that is as small as it gets."""
-    budget, chunk = trainer.token_budget, trainer.model.head_chunk
+def smaller(limits: Limits, cuts: Sequence[Cut], chunked: bool = True) -> Limits | None:
+    """The budget halved until a batch is cut into more pieces; where each piece is alone already, the chunk halved, if
+    the output layer is `chunked` at all. None where that is as small as it gets."""
+    budget, chunk = limits
     now = [cut.count(budget) for cut in cuts]
     while budget > 1:
         budget //= 2
         if [cut.count(budget) for cut in cuts] != now:
             return budget, chunk
     tokens = max((cut.batch.tokens.shape[0] for cut in cuts), default=0)
-    half = min(chunk, tokens, 2 * trainer.token_budget) // 2  # no piece is longer than twice the budget that stayed
-    if trainer.model.reads != "logprobs" or half < LEAST_CHUNK:
-        return None
-    return trainer.token_budget, half
+    half = min(chunk, tokens, 2 * limits[0]) // 2  # no piece is longer than twice the budget that stayed
+    return (limits[0], half) if chunked and half >= LEAST_CHUNK else None
 
 
-def _said(trainer: LocalTrainer, token_budget: int, head_chunk: int) -> str:
-    if token_budget < trainer.token_budget:
-        return (
-            f"memory ran out: micro-batches have at most {token_budget:,} tokens from here on (before: "
-            f"{trainer.token_budget:,}). Nothing is lost; engine.token_budget={token_budget} begins with that"
-        )
+def in_words(before: Limits, now: Limits, where: str = "", cost: str = "") -> str:
+    """What is to be said of smaller limits: `where` memory ran out, and what that `cost`."""
+    if now[0] < before[0]:
+        key, less, limit = "token_budget", f"micro-batches have at most {now[0]:,} tokens", 0
+    else:
+        key, less, limit = "head_chunk", f"the output layer takes {now[1]:,} tokens at a time", 1
     return (
-        f"memory ran out: the output layer takes {head_chunk:,} tokens at a time from here on (before: "
-        f"{trainer.model.head_chunk:,}). Nothing is lost; engine.head_chunk={head_chunk} begins with that"
+        f"memory ran out{where}: {less} from here on (before: {before[limit]:,}){cost}. Nothing is lost; "
+        f"engine.{key}={now[limit]} begins with that"
     )
 
 

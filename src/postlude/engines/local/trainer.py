@@ -307,8 +307,7 @@ class LocalTrainer:
 
     def norms(self) -> dict[str, float]:
         """Of the gradient of each part of the weights over all ranks, before clipping."""
-        pulled, read = self.ranks.most([self._passes[True], self._passes[False]])
-        if read and not pulled:
+        if any(self.ranks.most(list(self._passes.values()))):
             self._rest()
         self._add_up()
         norms = [part.norm(self.ranks) for part in self.parts.values()]
@@ -318,9 +317,6 @@ class LocalTrainer:
     def _add_up(self) -> None:
         """The gradient over all ranks of what each of them holds whole; of what is spread, passes have seen to it."""
         held = [*self.model.value_head.parameters()] if self.model.value_head is not None else []
-        for p, reached in zip(held, self.ranks.most([p.grad is not None for p in held]), strict=True):
-            if reached and p.grad is None:
-                p.grad = torch.zeros_like(p)
         self.ranks.add([p.grad for p in held if p.grad is not None])
 
     @torch.no_grad()
@@ -387,10 +383,11 @@ class LocalTrainer:
             )
 
     def _rest(self) -> None:
-        """An update in which nothing had a gradient has one of 0, not none: its moments decay all the same."""
-        owned = self.parts["policy"].owned
-        for p in [p for p in owned if self.optimizer.state.get(p)] or owned:
-            p.grad = torch.zeros_like(p)
+        """What no pass of an update came to has a gradient of 0, not none: its moments decay all the same, whoever of
+        the ranks had which pass."""
+        for _, _, p in self.named:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
 
     def _clip(self, part: Params, norm: float) -> None:
         limit = self.settings.max_grad_norm

@@ -37,7 +37,7 @@ KNOWN = {
 def corrupt(batch: Batch) -> bool:
     """Whether log-probs at sampling are NaN. Infinite ones are left out, token by token, and counted
     (`corrupt_tokens`); nobody would see that all of them are NaN."""
-    return batch.old_logprobs is not None and bool(torch.isnan(batch.old_logprobs.sum()))
+    return batch.old_logprobs is not None and bool(torch.isnan(batch.old_logprobs).any())
 
 
 class Witness(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from postlude.engines.protocol import Outcome as Outcome
 from postlude.engines.settings import Local, Optimizer
@@ -143,3 +143,12 @@ class Crew(Protocol):
 
 Start = Callable[[Blueprint], Awaitable[Crew]]
 """Starts all ranks and waits until each has built its engine."""
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """A `Start` that keeps for the next crew what one ran on."""
+
+    async def end(self) -> None:
+        """Leave nothing of that; harmless where nothing is left."""
+        ...

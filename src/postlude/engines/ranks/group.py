@@ -1,27 +1,23 @@
-"""Ranks as Ray actors: placed, met, asked, and ended. With `head.py`, a script, all that imports Ray."""
+"""Ranks as Ray actors: placed, met, asked, and ended. With `attached.py`, and `head.py`,
+a script, all that imports Ray."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import re
-import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from socket import AF_UNIX, socket
 from tempfile import gettempdir
-from threading import Thread, current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 from postlude.engines.gpus import gpus_here, visible_devices
 from postlude.engines.ranks.asking import IN_WORDS, TICK, Unreached, answers_of, values_of
+from postlude.engines.ranks.attached import Attached, heeding_sigterm, within
 from postlude.engines.ranks.child import Done, Raised, Seat
 from postlude.engines.ranks.crew import Blueprint, RankLost, Terms
-from postlude.engines.ranks.local_cluster import LocalCluster
 from postlude.engines.ranks.messages import packed
 from postlude.engines.ranks.places import Host, Offer, no_room, noted, require_alike, threads_of
 from postlude.engines.ranks.supervisor import Ended, Supervisor
@@ -35,24 +31,22 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
     from ray.util.placement_group import PlacementGroup
 
-LOCAL = "local"
 RANK = "postlude.engines.ranks.rank:Rank"
 ROOM, ROOM_AGAIN = 60.0, 600.0
 """Seconds that are waited for room in a cluster: at first, and where ranks had their places before."""
 STARTING, STARTED = ("start", "begin"), 600.0
 """What a start asks for, and the seconds that it may take at least: several processes import torch and load a model."""
-PATIENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": str(10**6)}
-"""Else Ray's library ends this process a minute after a cluster has gone: it is for us to say so, and to go on."""
 LATER = 5.0
 """Seconds that the driver waits beyond what ranks wait for each other: they know who is late."""
-REACHED = 45.0
-"""Seconds for a cluster to answer."""
+FAILURES = 2
+"""In a row, a lost crew and starts that failed: the next has a cluster of its own."""
 CLOSING = 10.0
 """Seconds for each part of ending."""
 DEATHS = {
     "running low on memory": "Ray ended it, since the host's memory ran out",
     "node was terminated": "its host is gone",
     "node has died": "its host is gone",
+    "temporarily unavailable": "the Ray worker that kept it cannot be reached",
     "worker process has died": "the Ray worker that kept it was killed",
     "killed via ray.kill": "it was ended by ray.kill",
 }
@@ -61,20 +55,56 @@ LACKING = re.compile(r"No module named '([\w.]+)'")
 
 
 class OnRay:
-    """Starts crews as Ray actors (`crew.Start`): on a cluster of this machine that is begun for it, or on a user's."""
+    """Starts crews as Ray actors (`crew.Start`, `crew.Lasting`): on a user's cluster, or on one of this machine that is
+    begun for the run, serves one crew after another, and ends with `end`."""
 
     def __init__(self, terms: Terms, kind: str = RANK, room: float = ROOM) -> None:
         self._terms, self._kind, self._room = terms, kind, room
+        self._attached: Attached | None = None
+        self._failures = 0
+        """In a row, on the cluster as it is."""
 
     async def __call__(self, blueprint: Blueprint) -> RayCrew:
-        crew = RayCrew(self._terms, blueprint, self._kind)
+        attached = await self._cluster(blueprint)
+        crew = RayCrew(self._terms, blueprint, attached, self._kind)
         try:
             await crew.start(self._room)
         except BaseException:
+            self._failures += 1
             await crew.close()
             raise
         self._room = max(self._room, ROOM_AGAIN)  # whoever had room once waits for a host to come back
+        self._failures = 1  # whoever asks again has lost these
         return crew
+
+    async def end(self) -> None:
+        """As `crew.Lasting.end`."""
+        attached, self._attached, self._failures = self._attached, None, 0
+        if attached is not None:
+            await heeding_sigterm(attached.end)
+
+    async def _cluster(self, blueprint: Blueprint) -> Attached:
+        """The one of before, where it is sound and nobody is left there; else another."""
+        before = self._attached
+        if before is not None and self._failures < FAILURES and await before.is_free():
+            return before
+        await self.end()
+        self._attached = attached = Attached(self._terms, _devices(blueprint, self._terms.size), _logs(blueprint))
+        try:
+            await attached.start()
+        except BaseException:
+            await self.end()
+            raise
+        return attached
+
+
+def _devices(blueprint: Blueprint, size: int) -> tuple[str, ...]:
+    """The GPUs of this machine that ranks get; none where they are on the CPU."""
+    return () if blueprint.held.device == "cpu" else tuple(visible_devices(gpus_here())[:size])
+
+
+def _logs(blueprint: Blueprint) -> Path | None:
+    return None if blueprint.folder is None else blueprint.folder.absolute() / RANKS
 
 
 @dataclass(frozen=True)
@@ -91,21 +121,17 @@ class Member:
 class RayCrew:
     """Ranks at work on Ray (`crew.Crew`)."""
 
-    def __init__(self, terms: Terms, blueprint: Blueprint, kind: str = RANK) -> None:
+    def __init__(self, terms: Terms, blueprint: Blueprint, attached: Attached, kind: str = RANK) -> None:
         self.size = terms.size
         self._terms, self._blueprint, self._kind = terms, blueprint, kind
-        self._cluster: LocalCluster | None = None
+        self._attached, self._look = attached, attached.look
         self._group: PlacementGroup | None = None
         self._actors: list[ActorHandle[Any]] = []
         self._members: list[Member] = []
-        self._attached = self._closed = self._broken = False
+        self._closed = self._broken = False
 
     async def start(self, room: float) -> None:
-        """Have a cluster, places in it for all, and a rank in each. `room`: seconds that places are waited for."""
-        try:
-            await asyncio.to_thread(self._join)
-        finally:
-            _heed_sigterm()
+        """Have places for all, and a rank in each. `room`: seconds that places are waited for."""
         await self._place(room)
         await self._meet()
         await self._begin()
@@ -115,86 +141,20 @@ class RayCrew:
         if self._closed or self._broken:
             raise RankLost("the trainer ranks were ended, or are out of step since one failed", code="rank-lost")
         self._look()
-        if not _raylet_answers():  # to put something without it would end this process, with no word of it
+        if not self._attached.answers():  # to put something without it would end this process, with no word of it
             raise RankLost("Ray's raylet on this machine has ended", code="rank-lost", cause="Ray: its raylet ended")
-        import ray
-
-        common = ray.put(packed(shared))
-        apart = [packed(each[rank] if each else None) for rank in range(self.size)]
-        asked = [self._members[rank].actor.call.remote(method, common, apart[rank]) for rank in range(self.size)]
-        return await self._values([_outcome(ref) for ref in asked], method)
+        return await self._values(self._asked(method, shared, each), method)
 
     async def close(self) -> None:
         """As `crew.Crew.close`."""
         if not self._closed:
             self._closed = True
-            await asyncio.shield(asyncio.to_thread(self._end))
-
-    # having a cluster
-
-    def _join(self) -> None:
-        """Reach a cluster, which is begun here where it is to be a local one."""
-        local = self._terms.address == LOCAL
-        if local:
-            self._cluster = LocalCluster(self.size, self._devices(), self._logs)
-        with _variables(PATIENT | (self._cluster.surroundings if self._cluster else {})):
-            import ray
-            from ray._private import ray_constants
-
-            if ray.is_initialized() and local:
-                raise EngineError(
-                    "Ray is at work in this process already: end that (ray.shutdown()), or set engine.address to auto, "
-                    "which places trainers on its cluster.",
-                    code="process-busy",
-                    key="engine.address",
-                )
-            if ray.is_initialized():
-                return
-            ray_constants.ENABLE_RAY_CLUSTER = not local  # read once, as it is imported: False is 127.0.0.1 alone
-            if self._cluster is not None:
-                self._cluster.start()
-            self._attach(self._cluster.address if self._cluster else self._terms.address)
-
-    def _attach(self, address: str) -> None:
-        import ray
-        from ray.exceptions import RayError
-
-        failed: list[Exception] = []
-
-        def attach() -> None:
-            more: dict[str, Any] = {"_node_ip_address": "127.0.0.1"} if self._cluster else {}
-            try:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
-            except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
-                failed.append(error)
-
-        if not _within(REACHED, attach):
-            failed.append(TimeoutError(f"no answer within {REACHED:.0f} s"))
-        if failed:
-            why = reason(failed[0]).rstrip(".")
-            raise EngineError(
-                f"no Ray cluster can be reached (engine.address: {self._terms.address}): {why}. Start "
-                "one (ray start --head), or leave engine.address out: Ray then runs on this machine for this run "
-                "alone. A cluster with a token is reached with the same: RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH.",
-                code="no-cluster",
-                key="engine.address",
-            ) from failed[0]
-        self._attached = True
+            await heeding_sigterm(self._end)
 
     @property
     def _longest(self) -> float:
         """Seconds for a start."""
         return max(self._terms.timeout, STARTED)
-
-    @property
-    def _logs(self) -> Path | None:
-        folder = self._blueprint.folder
-        return None if folder is None else folder.absolute() / RANKS
-
-    def _devices(self) -> tuple[str, ...]:
-        """The GPUs of this machine that ranks get; none where they are on the CPU."""
-        held = self._blueprint.held
-        return () if held.device == "cpu" else tuple(visible_devices(gpus_here())[: self.size])
 
     # having places
 
@@ -235,7 +195,7 @@ class RayCrew:
     async def _begin(self) -> None:
         """Start every rank's process, let them meet at the first, and have each build its engine."""
         hosts = [member.host for member in self._members]
-        logs = str(self._logs or (self._cluster.folder if self._cluster else Path(gettempdir()) / "postlude-ranks"))
+        logs = str(_logs(self._blueprint) or self._attached.folder or Path(gettempdir()) / "postlude-ranks")
         seats = [Seat(rank, self.size, self._kind) for rank in range(self.size)]
         starts = [
             member.actor.start.remote(seat, threads, os.getcwd(), logs)
@@ -249,6 +209,17 @@ class RayCrew:
 
     # asking
 
+    def _asked(self, method: str, shared: Any, each: Sequence[Any] | None) -> list[Awaitable[Any]]:
+        """What is shared is held by the tasks alone: an error has no frame that keeps it in Ray's memory."""
+        import ray
+
+        common = ray.put(packed(shared))
+        apart = [packed(each[rank] if each else None) for rank in range(self.size)]
+        return [
+            _outcome(member.actor.call.remote(method, common, one))
+            for member, one in zip(self._members, apart, strict=True)
+        ]
+
     async def _values(self, asked: Sequence[Awaitable[Any]], method: str) -> list[Any]:
         names = [member.named(rank) for rank, member in enumerate(self._members)]
         what = IN_WORDS.get(method, method)
@@ -258,22 +229,12 @@ class RayCrew:
         self._broken = None in answers
         return values_of(answers, names, what)
 
-    def _look(self) -> None:
-        """Raise RankLost where Ray itself has ended on this machine: its own calls would wait for a minute, and then
-        end this process."""
-        if self._cluster is not None and (ended := self._cluster.ended()) is not None:
-            raise RankLost(f"Ray has ended on this machine ({ended})", code="rank-lost", cause=f"Ray: {ended}")
-
     # ending
 
     def _end(self) -> None:
-        """A cluster of ours goes with everything in it; in another's, what is ours."""
-        if self._cluster is None:
-            _within(CLOSING, self._leave)
-        if self._attached:
-            _within(CLOSING, _disconnect)
-        if self._cluster is not None:
-            self._cluster.end()
+        """What is ours goes; where the cluster has gone, all went with it."""
+        if self._attached.answers():
+            within(CLOSING, self._leave)
 
     def _leave(self) -> None:
         import ray
@@ -286,40 +247,6 @@ class RayCrew:
             ray.kill(actor, no_restart=True)
         if self._group is not None:
             remove_placement_group(self._group)
-
-
-def _disconnect() -> None:
-    import ray
-
-    ray.shutdown()
-
-
-def _raylet_answers() -> bool:
-    """Whether the process of Ray that this one talks to is there."""
-    from ray._private import worker
-
-    node = worker._global_node  # pyright: ignore[reportPrivateUsage]
-    with socket(AF_UNIX) as asking:
-        try:
-            asking.connect(node.raylet_socket_name if node else "")
-        except OSError:
-            return False
-    return True
-
-
-def _heed_sigterm() -> None:
-    """Have SIGTERM again do what it did: Ray's library takes it for a crash, prints a stack and aborts."""
-    if current_thread() is main_thread() and (handler := signal.getsignal(signal.SIGTERM)) is not None:
-        signal.signal(signal.SIGTERM, handler)
-
-
-def _within(seconds: float, work: Callable[[], None]) -> bool:
-    """Have it done in a thread, which is left to itself where it takes longer: Ray waits for hosts that are gone.
-    Whether it was done in time."""
-    thread = Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return not thread.is_alive()
 
 
 async def _outcome(ref: ObjectRef[Any]) -> bytes | Ended | Unreached | Raised:
@@ -388,17 +315,3 @@ def _offers() -> list[Offer]:
         Offer(node["NodeManagerHostname"], node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
         for node in there
     ]
-
-
-@contextmanager
-def _variables(those: Mapping[str, str]) -> Iterator[None]:
-    """Set in this process within the block; after it `breakpoint()` is what it was, too, which Ray takes for itself."""
-    before = {name: os.environ.get(name) for name in (*those, "PYTHONBREAKPOINT")}
-    os.environ.update(those)
-    try:
-        yield
-    finally:
-        for name, text in before.items():
-            os.environ.pop(name, None)
-            if text is not None:
-                os.environ[name] = text

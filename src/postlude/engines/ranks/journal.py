@@ -43,6 +43,11 @@ class Journal:
     _begun_at: int = 0
     _saved: set[int] = field(default_factory=set[int])
     """Serial numbers of the checkpoints that were written since; whether they were sealed is not known here."""
+    _left: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
+    """Of the checkpoints that were there before this process wrote any: their serial numbers are none of ours."""
+
+    def __post_init__(self) -> None:
+        self._left = {_identity(folder) for folder in self.sealed() if (folder / RANKS).exists()}
 
     def add(self, method: str, shared: Any = None, each: Sequence[Any] | None = None) -> None:
         """A change that all ranks have made."""
@@ -66,8 +71,8 @@ class Journal:
         """The checkpoint to start again from, and the serial number of the last change in it."""
         there = self.sealed()
         newest = there[-1] if there else self._begun
-        written = _read(newest) if newest is not None and newest.exists() else None
-        if newest is None or written is None or written["serial"] not in self._saved:  # of an earlier process
+        written = _read(newest) if newest is not None and self._is_ours(newest) else None
+        if newest is None or written is None or written["serial"] not in self._saved:
             newest, serial = self._begun, self._begun_at
         else:
             serial = written["serial"]
@@ -79,6 +84,16 @@ class Journal:
                 code="no-checkpoint",
             )
         return newest, serial
+
+    def _is_ours(self, folder: Path) -> bool:
+        return (folder / RANKS).exists() and _identity(folder) not in self._left
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What tells a checkpoint from another of its name and number, and is none of its bytes: the same run again writes
+    the same ones."""
+    stat = (folder / RANKS).stat()
+    return stat.st_ino, stat.st_mtime_ns
 
 
 def _read(folder: Path) -> dict[str, int] | None:

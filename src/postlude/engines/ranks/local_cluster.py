@@ -27,6 +27,8 @@ TRIES = 3
 MOST = 120.0
 """Seconds for one try."""
 TAIL = 12
+RANKS = ("ray::Placed", "postlude.engines.ranks.child")
+"""In the command line of a place, and of a rank."""
 _TOKEN = secrets.token_hex(32)
 """Of all clusters that this process starts: Ray reads it once, and again never."""
 
@@ -77,6 +79,11 @@ class LocalCluster:
     def ended(self) -> str | None:
         """How it ended by itself; None while it is there."""
         return self._kept.ended() if self._kept else "not started"
+
+    def ranks_left(self) -> list[str]:
+        """Command lines of ranks' processes, and of the workers that Ray keeps their places in, as long as they run."""
+        below = self._kept.below() if self._kept else []
+        return [words for words in below if any(mark in words for mark in RANKS)]
 
     def end(self) -> None:
         """Kill all of it; harmless where that was done. A `start` that is under way in another thread raises."""

@@ -6,6 +6,7 @@ modules, so a unit also gathers them for work that is handed to it (`engines.loc
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,12 +73,19 @@ def _spread_out(model: LocalModel, mesh: DeviceMesh) -> None:
     """A trained parameter of half precision is held in float32 from then on, gathered as what it was and reduced in
     float32: it is its own master copy."""
     model.precision, model.whole_bytes = model.dtype, model.weight_bytes
-    units = [*_layers(model), *_scalar_head(model)]
-    for unit in units:
+    times = _times(model.hf)
+    for unit in [*_layers(model), *_scalar_head(model)]:
+        if any(times[p] > count for p, count in _times(unit).items()):
+            continue  # another layer has it, too (Zamba): such layers belong to what stands around them
         _spread(unit, mesh, reshard=True)
         _gather_by(unit)
     _spread(model.hf, mesh, reshard=False)
     _gather_by(model.hf)
+
+
+def _times(module: nn.Module) -> Counter[nn.Parameter]:
+    """In how many places of a module each parameter stands."""
+    return Counter(p for _, p in module.named_parameters(remove_duplicate=False))
 
 
 def _layers(model: LocalModel) -> list[nn.Module]:

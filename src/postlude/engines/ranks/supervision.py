@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from postlude.engines.ranks.crew import Blueprint, Crew, Facts, Outcome, RankLost, Start, Terms
+from postlude.engines.ranks.crew import Blueprint, Crew, Facts, Lasting, Outcome, RankLost, Start, Terms
 from postlude.engines.ranks.journal import Change, Journal
 from postlude.engines.ranks.tally import Tally
 from postlude.errors import EngineError, PostludeError, Stopped, reason
@@ -42,6 +42,8 @@ class Around:
     """Finished steps of the run."""
     go_on: str = ""
     """The command that goes on from the newest checkpoint."""
+    require_unchanged: Callable[[], None] = lambda: None
+    """Raises EngineError where what ranks load as they start is not what it was."""
 
 
 class Exhausted(EngineError):
@@ -95,10 +97,10 @@ class Supervision:
                 await self._bury(lost)
 
     async def close(self) -> None:
-        """Leave no process of them."""
-        crew, self._crew = self._crew, None
-        if crew is not None:
-            await crew.close()
+        """Leave no process of them, nor of what they ran on."""
+        await self._let_go()
+        if isinstance(self.start, Lasting):
+            await self.start.end()
 
     async def call(self, method: str, shared: Any = None, each: Sequence[Any] | None = None) -> list[Any]:
         """What every rank says, in their order. Where one is lost they are started again, catch up, and are asked once
@@ -135,10 +137,16 @@ class Supervision:
             except RankLost as lost:
                 await self._bury(lost)
             except PostludeError:  # they hold some of it
-                await self.close()
+                await self._let_go()
                 raise
 
     # ------------------------------------------------------------------------------------------------- calls
+
+    async def _let_go(self) -> None:
+        """Leave no process of the ranks, which may be started again."""
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            await crew.close()
 
     async def _ask(self, method: str, shared: Any = None, each: Sequence[Any] | None = None) -> list[Any]:
         assert self._crew is not None
@@ -147,18 +155,18 @@ class Supervision:
             return await self._crew.call(method, shared, each)
         except PostludeError as error:
             if error.code == "out-of-memory":  # on one of them; the others wait for it
-                await self.close()
+                await self._let_go()
                 raise Exhausted(str(error), code=error.code) from error
             if error.code == "rank-raised":  # in the middle of something
-                await self.close()
+                await self._let_go()
             raise  # else by all together: they are sound
         except (MemoryError, RuntimeError) as error:
-            await self.close()
+            await self._let_go()
             if not out_of_memory(error):
                 raise
             raise Exhausted(reason(error), code="out-of-memory") from error
         except BaseException:  # of one alone, or we are to end: the others wait for it
-            await self.close()
+            await self._let_go()
             raise
 
     # ---------------------------------------------------------------------------------------------- restarts
@@ -171,12 +179,13 @@ class Supervision:
             checkpoint, _ = self.journal.newest()
             if checkpoint is not None:
                 await asyncio.to_thread(_require_as_sealed, checkpoint)
+            await asyncio.to_thread(self.around.require_unchanged)
             try:
                 await self._bring_up(checkpoint)
                 for change in self.journal.changes:
                     _require_sound(change, await self._ask(change.method, change.shared, change.each))
             except BaseException:  # nothing is asked of ranks that stand elsewhere than the run, least of all a save
-                await self.close()
+                await self._let_go()
                 raise
 
     async def _bring_up(self, checkpoint: Path | None = None) -> None:
@@ -233,7 +242,7 @@ class Supervision:
     async def _bury(self, lost: RankLost) -> None:
         """End what is left of the ranks. Raises EngineError where they are not worth another start."""
         doing = self._doing
-        await self.close()
+        await self._let_go()
         death = (lost.rank, doing, self.journal.serial)
         self._deaths[death] += 1
         self.restarts += 1

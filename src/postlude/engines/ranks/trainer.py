@@ -13,10 +13,10 @@ from typing import cast
 import torch
 
 from postlude.batch import Batch
+from postlude.engines.local.giving_way import Cut, in_words, smaller
 from postlude.engines.local.unfinite import explain
 from postlude.engines.protocol import Part, Rates, Skip, Weights
 from postlude.engines.ranks.crew import Counters, Outcome
-from postlude.engines.ranks.giving_way import smaller
 from postlude.engines.ranks.shares import Effort, kinds_of, share_out
 from postlude.engines.ranks.shipping import Indices, ShippedBatch, ShippedOutputs, ShippedPart, assemble
 from postlude.engines.ranks.supervision import Exhausted, Supervision
@@ -68,7 +68,7 @@ class RankTrainer:
                 try:
                     return await _Ranks(self.ranks, self.effort).forward(batch, want)
                 except Exhausted as error:
-                    await self._take_less([batch], error)
+                    await self._take_less(self._read_in(batch), error)
 
     async def update(self, parts: Sequence[Part], rates: Rates) -> tuple[list[Stats], Stats]:
         """One optimiser step on the sum of the parts' losses: (figures of each part, figures of the step)."""
@@ -81,7 +81,7 @@ class RankTrainer:
                     taken = await self._update(parts, shared, each)
                     break
                 except Exhausted as error:
-                    await self._take_less([part.batch for part in parts], error)
+                    await self._take_less(self._cuts(parts, shared[0], each), error)
         if self.on_progress:
             for part in parts:
                 self.on_progress(part.batch.tokens.shape[0])
@@ -180,19 +180,33 @@ class RankTrainer:
             if self.ranks.lives == life:  # else some of it was asked of ranks that have no gradient
                 return [Stats() for _ in parts], self.leave_out(why)
 
-    async def _take_less(self, batches: Sequence[Batch], error: Exhausted) -> None:
+    def _cuts(self, parts: Sequence[Part], shipped: Sequence[ShippedPart], each: Each) -> list[Cut]:
+        """Of an update: what each rank has of each part."""
+        return [
+            Cut(sent.batch.share(chosen), not part.objective.splits_groups, self.effort.shares_prompts)
+            for shares in each
+            for part, sent, chosen in zip(parts, shipped, shares, strict=True)
+        ]
+
+    def _read_in(self, batch: Batch) -> list[Cut]:
+        """Of a batch that is only read: what each rank has of it."""
+        shipped = ShippedBatch.of(batch)
+        shares = share_out(shipped, self.size, self.effort)
+        return [Cut(shipped.share(chosen), False, self.effort.shares_prompts) for chosen in shares.sequences]
+
+    async def _take_less(self, cuts: Sequence[Cut], error: Exhausted) -> None:
         """After memory ran out on a rank: all take less at a time from now on. TrainingError where they cannot."""
-        assert self.ranks.limits is not None
-        less = smaller(self.ranks.limits, batches)
+        before = self.ranks.limits
+        assert before is not None
+        less = smaller(before, cuts, chunked=not self.ranks.blueprint.scores)
         if less is None:
             raise TrainingError(
                 f"memory ran out on a trainer, and it takes a single sequence at a time already: {error}. Take more "
                 "trainers, engine.gradient_checkpointing=true or model.lora.rank=16, or shorter sequences.",
                 code="out-of-memory",
             ) from error
-        limits, text = less
-        await self.ranks.use(*limits)
-        self.on_smaller(text)
+        await self.ranks.use(*less)
+        self.on_smaller(in_words(before, less, " on a trainer", ", and all trainers are started again for it"))
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,15 @@ class Unwritten:
 
 
 def written(rank: int, work: Callable[[], object]) -> Unwritten | None:
-    """Do what all ranks do to write something; why that failed on this one. None where it did not, or another says."""
+    """Do what all ranks do to write something; why that failed on this one. None where it did not, or another says.
+    Raises ConnectionError: a rank that cannot reach the others is out of step with them."""
     try:
         with os_errors():
             work()
     except LeftOff:
         return None
+    except ConnectionError:
+        raise
     except OSError as error:
         return Unwritten(rank, error.errno or errno.EIO, error.strerror or str(error))
     return None

@@ -83,7 +83,8 @@ class ServedEngine:
 
     async def begin(self) -> None:
         """Write the weights as they are now under a version of their own, start the servers from them, compare."""
-        self.ledger.go_on_from(self.local.trainer.version, self.step(), bool(self.shelf.versions()))
+        published = self.step() - (self.checkpoint() is not None)  # a commit is of before its own publication
+        self.ledger.go_on_from(self.local.trainer.version, published, bool(self.shelf.versions()))
         await self._place(max(self.local.trainer.version, self.ledger.newest + 1))
         await self.fleet.open()
 
@@ -205,6 +206,10 @@ class ServedEngine:
     async def load(self, folder: Path, reference: bool = True) -> None:
         """Weights, optimiser, counters: of the trainer. Servers get them as `begin` starts them."""
         await self.local.load(folder, reference)
+
+    async def relabel(self, version: int) -> None:
+        """Of the trainer's weights, before servers have any."""
+        self.local.trainer.version = version
 
     def saved_bytes(self) -> int:
         return self.local.saved_bytes()
