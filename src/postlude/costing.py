@@ -15,11 +15,14 @@ from postlude.recipe import Recipe
 from postlude.sizing.cost import Cost, Run, Way, cost, width_of
 from postlude.sizing.draw import Draw
 from postlude.sizing.layout import MOST_SERVERS, MOST_TRAINERS, SINGLY, Layout
+from postlude.sizing.setting import Setting
 from postlude.sizing.shape import Shape, size_in
 from postlude.words import counted, meant
 
 MOST = 100_000
 """GPUs that can be asked for."""
+BEFORE_BFLOAT16 = ("t4", "v100", "rtx2080ti")
+"""GPUs that a data sheet says nothing of in bfloat16."""
 SHARE = 0.5
 """Of the longest answer, that answers are long on average where nobody says."""
 
@@ -56,6 +59,12 @@ def _gpu_named(name: str) -> str:
     plain = "".join(one for one in name.casefold() if one.isalnum())
     if plain in GPUS:
         return plain
+    if plain in BEFORE_BFLOAT16:
+        raise ConfigError(
+            f"--gpu: {name!r} has no bfloat16 in its tensor cores, so nothing is planned for it. Take one of: "
+            f"{', '.join(GPUS)}.",
+            code="unknown-name",
+        )
     near = [one for one in GPUS if plain and (plain in one or one in plain)]
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else meant(plain, GPUS)
     raise ConfigError(f"--gpu: {name!r} is none that is known ({', '.join(GPUS)}).{hint}", code="unknown-name")
@@ -82,7 +91,7 @@ def plan(what: str, overrides: Sequence[str], method: str | None, asked: Asked) 
     servers = recipe.engine.servers
     run = Run(
         _shape(recipe, what, asked),
-        subject.setting,
+        _setting(recipe, subject.setting),
         draw_of(recipe, subject.lengths, asked),
         recipe.steps,
         _way(recipe),
@@ -97,6 +106,15 @@ def plan(what: str, overrides: Sequence[str], method: str | None, asked: Asked) 
     prompts = "" if known else f"prompts of {subject.lengths.prompt:,} tokens are assumed: --data-lengths P,A"
     notes = (prompts, *_set_aside(recipe, run, asked, costs), *_notes(run, asked, costs))
     return Plan(recipe, run, costs, tuple(note for note in notes if note))
+
+
+def _setting(recipe: Recipe, setting: Setting) -> Setting:
+    """As of one process that samples too, whoever samples in the recipe: of ranks beside servers that is taken away."""
+    if recipe.algorithm.source != "rollout" or not recipe.servers:
+        return setting
+    answers = recipe.prompts_per_step * recipe.group_size
+    work = replace(setting.work, answers=answers, first_prompts=recipe.prompts_per_step)
+    return replace(setting, work=work, apart=recipe.max_lag > 0, served=False)
 
 
 def _require_answers(recipe: Recipe, asked: Asked) -> None:
@@ -217,8 +235,8 @@ def _set_aside(recipe: Recipe, run: Run, asked: Asked, costs: Sequence[Cost]) ->
         yield f"of --data-lengths the answer's {asked.lengths.answer:,} is not used: {recipe.name} samples its own"
     if recipe.pretrain:
         yield "pretrain is not counted: its text is trained on beside the draw"
-    if recipe.filter and run.draw.samples:
-        yield "a filter draws again where groups teach nothing: that is not counted"
+    if recipe.keep and run.draw.samples:
+        yield f"keep {recipe.keep.kind} is not counted: what it leaves out is sampled beside the draw"
 
 
 def shares(layout: Layout) -> str:
@@ -247,7 +265,7 @@ def _notes(run: Run, asked: Asked, costs: Sequence[Cost]) -> list[str]:
             "named in engine.servers.urls"
         )
     if run.draw.samples and any(one.layout.alone for one in costs):
-        notes.append("where one process does all it samples too, and is taken to be as fast as vLLM, which nobody has measured")
+        notes.append("one process that does all is taken to sample as fast as vLLM, which nobody has measured")
     if any(one.server for one in costs) and run.way == "files":
         notes.append("files: servers read a version one after the other, so that the others go on sampling")
     if any(not one.fits for one in costs):

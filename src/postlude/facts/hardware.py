@@ -84,7 +84,9 @@ GPUS: Mapping[str, Gpu] = {
         3.1,
         "NVIDIA L40S data sheet; PCIe 4.0; network assumed: 200 Gb/s a host of 8",
     ),
-    "l4": _gpu("L4", 121, 30.3, 0.3, 24, 32, 1.6, f"NVIDIA L4 data sheet (half of what it gives with sparsity); {HOME}"),
+    "l4": _gpu(
+        "L4", 121, 30.3, 0.3, 24, 32, 1.6, f"NVIDIA L4 data sheet (half of what it gives with sparsity); {HOME}"
+    ),
     "a10": _gpu("A10", 125, 31.2, 0.6, 24, 32, 1.6, f"NVIDIA A10 data sheet; {HOME}"),
     "rtx3090": _gpu("RTX 3090", 71, 35.6, 0.936, 24, 32, 1.6, f"NVIDIA GA102 whitepaper, sums in float32; {HOME}"),
     "rtx4090": _gpu("RTX 4090", 165, 82.6, 1.008, 24, 32, 1.6, f"NVIDIA Ada whitepaper, sums in float32; {HOME}"),

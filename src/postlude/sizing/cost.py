@@ -17,6 +17,7 @@ from postlude.sizing.ranks import shared_out
 from postlude.sizing.seconds import Seconds, Step, parts_of, phases, together, total
 from postlude.sizing.setting import Setting
 from postlude.sizing.shape import Shape
+from postlude.words import counted
 
 Way = Literal["files", "lora", "stream"]
 ROOMY = 2 / 3
@@ -75,7 +76,7 @@ class Cost:
     server: Server | None
     parts: tuple[Seconds, ...]
     others: tuple[tuple[Layout, float], ...] = ()
-    """Other ways to share the GPUs out, with their seconds: the neighbours; of a recipe's own numbers, what is faster."""
+    """Other ways to share the GPUs out, with their seconds: the neighbours; of a recipe's own, what is faster."""
     refused: str = ""
     """Why there is no way to share them out."""
 
@@ -141,7 +142,7 @@ class Change:
     """Of a step with it."""
     price: str
     layout: Layout
-    """That is the fastest then."""
+    """How the GPUs are shared out then."""
 
 
 def cost(run: Run, gpu: Gpu, count: int) -> Cost:
@@ -161,7 +162,7 @@ def _as_asked(run: Run, gpu: Gpu, layout: Layout, ways: Mapping[Layout, float]) 
     if layout.servers and not _holds(run, gpu, layout.gpus):
         wide = width_of(run, gpu, hw.PER_HOST)
         more = f"engine.servers.gpus={wide}" if wide else "a smaller model"
-        refused = f"a server of {layout.gpus} does not hold this model with room for answers ({more})"
+        refused = f"a server on {counted(layout.gpus, 'GPU')} does not hold this model with room for answers: {more}"
         asked = replace(asked, refused=refused)
     best = fastest(ways) if ways else layout
     faster = best != layout and not (asked.fits and asked.seconds <= ways[best])
@@ -178,7 +179,8 @@ def _without(run: Run, gpu: Gpu, count: int) -> Cost:
         whole = cost_on(run, gpu, Layout(count))
         return replace(whole, refused=f"a server of this model takes {most}, and one more has to train")
     ranks = min(numbers(count - width), key=lambda one: _rank(run, gpu, Layout(one, 1, width)).peak)
-    return replace(_built(run, gpu, Layout(ranks, min(slots(count, width), (count - ranks) // width), width)), count=count)
+    servers = min(slots(count, width), (count - ranks) // width)
+    return replace(_built(run, gpu, Layout(ranks, servers, width)), count=count)
 
 
 def fitting(run: Run, gpu: Gpu, count: int) -> dict[Layout, float]:
@@ -193,8 +195,8 @@ def fitting(run: Run, gpu: Gpu, count: int) -> dict[Layout, float]:
 
 
 def _served(run: Run, gpu: Gpu, count: int, width: int) -> dict[Layout, float]:
-    """Those with servers of so many GPUs. Seconds are sums of what ranks take and what servers take (what depends on both
-    knows of the ranks only whether there are several), so each number is worked out once and not each pair."""
+    """Those with servers of so many GPUs. Seconds are sums of what ranks take and what servers take (what depends on
+    both knows of the ranks only whether there are several), so each number is worked out once and not each pair."""
 
     @cache
     def sums(ranks: int, servers: int) -> tuple[float, float, float]:
@@ -218,12 +220,13 @@ def fastest(ways: Mapping[Layout, float]) -> Layout:
 
 
 def neighbours(ways: Mapping[Layout, float], best: Layout) -> tuple[tuple[Layout, float], ...]:
-    """One number of ranks fewer and more, with the servers that suit them best; and one number of servers fewer and more."""
+    """One step fewer and more ranks, with the servers that suit them best; and one step fewer and more servers."""
+    served = [one for one in ways if not one.alone]
     ranks = sorted({one.trainers for one in ways if one.alone == best.alone})
     place = ranks.index(best.trainers)
     beside = {*ranks[max(0, place - 1) : place], *ranks[place + 1 : place + 2]}
-    near = [fastest({one: ways[one] for one in ways if one.trainers == many and not one.alone}) for many in sorted(beside)]
-    same = sorted((one for one in ways if one.trainers == best.trainers and not one.alone), key=lambda one: one.servers)
+    near = [fastest({one: ways[one] for one in served if one.trainers == many}) for many in sorted(beside)]
+    same = sorted((one for one in served if one.trainers == best.trainers), key=lambda one: one.servers)
     around = same.index(best) if best in same else 0
     near += same[max(0, around - 1) : around + 2]
     return tuple((one, ways[one]) for one in dict.fromkeys(near) if one != best)

@@ -44,8 +44,8 @@ MOST_TRAINERS, MOST_SERVERS = 4096, 1024
 
 
 def numbers(most: int) -> list[int]:
-    """Of ranks, or of servers, that are tried: each up to 64, whole hosts up to 1,024, eight hosts at a time beyond. What
-    is tried with fewer GPUs is tried with more too, so more are never slower."""
+    """Of ranks, or of servers, that are tried: each up to 64, whole hosts up to 1,024, eight hosts at a time beyond.
+    What is tried with fewer GPUs is tried with more too, so more are never slower."""
     every = [
         *range(1, SINGLY),
         *range(SINGLY, MOST_SERVERS, PER_HOST),
