@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import cast
 
 from bench.scale_servers.processes import below
+from postlude.engines.logs import last_lines
 from postlude.errors import PostludeError
 
 PARTS: Mapping[str, str] = {
@@ -34,11 +35,13 @@ PARTS: Mapping[str, str] = {
 }
 """Modules of this package, those that take longest first. Each has `run(folder) -> bool`: prints, and says whether it
 holds."""
-LANES = 2
+LANES = 3
 """Parts at the same time."""
 LOOK = 0.25
 """Seconds between two looks at what every process has used: Ray does not count its own. What one uses after the last
 look at it is missing."""
+TAIL = 12
+"""Lines of what a part said on stderr, where it does not hold."""
 PR_SET_CHILD_SUBREAPER = 36
 Run = Callable[[Path], bool]
 
@@ -96,13 +99,16 @@ def _measured(name: str, folder: Path) -> Result:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # so that what it leaves behind is below this one
     words = [sys.executable, "-m", "bench.scale_ranks", "--only", name, "--folder", str(folder), "--here"]
     started, used, log = time.monotonic(), dict[tuple[int, str], float](), folder / f"{name}.log"
-    with log.open("wb") as file:
-        part = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    with log.open("wb") as file, log.with_suffix(".err").open("wb") as errors:
+        part = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=errors)
     while part.poll() is None:
         used |= {(one.pid, one.started): one.processor for one in below(os.getpid())}
         time.sleep(LOOK)
     seconds = time.monotonic() - started
-    return Result(name, part.returncode == 0, log.read_text(), seconds, sum(used.values()))
+    text = log.read_text()
+    if part.returncode:
+        text += "\n".join([*last_lines(log.with_suffix(".err"))[-TAIL:], ""])
+    return Result(name, part.returncode == 0, text, seconds, sum(used.values()))
 
 
 def _holds(name: str, folder: Path) -> bool:

@@ -153,6 +153,7 @@ def test_numbers_of_the_ranks_are_put_together_as_one_process_gives_them() -> No
 
 
 def test_a_number_that_numpy_does_not_have_is_refused() -> None:
-    batch = pack(rolled_out(2, 2), torch.bfloat16)
+    batch = pack(rolled_out(2, 2))
+    batch = replace(batch, reward=batch.reward.bfloat16())
     with pytest.raises(TypeError, match="BFloat16"):
         ShippedBatch.of(batch)
