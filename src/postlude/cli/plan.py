@@ -28,7 +28,12 @@ def plan(
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top of the recipe's, dots go inside."),
     ] = None,
     gpus: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of GPUs.")] = "1,8,64",
-    gpu: Annotated[str, typer.Option(help="Which: h100, h200, h800, h20, b200, a100, a800, l40s or rtx4090.")] = "h100",
+    gpu: Annotated[
+        str,
+        typer.Option(
+            help="Which: h100, h200, h800, h20, b200, a100, a800, l40s, l4, a10, rtx3090, rtx4090 or rtx5090."
+        ),
+    ] = "h100",
     method: Annotated[str | None, typer.Option(help="With a model: what it is trained by. Default: grpo.")] = None,
     config: Annotated[
         str | None, typer.Option(metavar="FILE", help="A config.json, where the recipe's model is not here.")
@@ -98,7 +103,12 @@ def _one(cost: Cost) -> dict[str, object]:
         "trainers": cost.layout.trainers,
         "servers": 0 if cost.layout.alone else cost.layout.servers,
         "server_gpus": cost.layout.gpus if server else None,
-        "why": cost.why,
+        "idle": cost.idle,
+        "of_the_recipe": cost.is_fixed,
+        "others": [
+            {"trainers": other.trainers, "servers": 0 if other.alone else other.servers, "seconds": taken}
+            for other, taken in cost.others
+        ],
         "fits": fits,
         "refused": cost.refused,
         "rank": {"bytes": cost.rank.peak, "phases": dict(cost.rank.phases), "room": cost.rank.setting.room},

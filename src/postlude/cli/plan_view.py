@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import floor, log10
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
+from postlude.costing import shares
 from postlude.facts.hardware import RATES
 from postlude.terminal import bold, colored, dim, joined
 from postlude.words import counted, size
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from postlude.costing import Plan
     from postlude.sizing.cost import Cost
     from postlude.sizing.parts import Part
+    from postlude.sizing.seconds import Seconds
 
 SATURATED = {
     "sampling": "sampling, with all answers under way that have room",
@@ -33,6 +36,8 @@ SATURATED = {
 """Part of a step, in the order in which they come -> what it is that saturates."""
 CHANGES = 3
 """That are named for each number of GPUs."""
+GAP = 3
+"""Spaces before a number."""
 BUSY = 0.25
 """Of sampling, from which on the driver's JSON is spoken of."""
 
@@ -40,7 +45,8 @@ BUSY = 0.25
 def show(result: Plan, what: str, console: Console) -> None:
     """The table, one column for each number of GPUs, and what to change."""
     _head(result, what, console)
-    console.print(_table(result.costs))
+    for line in _table(list(_rows(result.costs)), console.width):
+        console.print(line, soft_wrap=True)
     console.print()
     _advice(result.costs, console)
     for note in result.notes:
@@ -59,33 +65,44 @@ def _head(result: Plan, what: str, console: Console) -> None:
         batch = f"{counted(draw.prompts, 'prompt')} x {counted(draw.group, 'answer')} a step, {lengths}"
     else:
         batch = f"{counted(draw.prompts, 'row')} a step, {draw.prompt:,.0f} + {draw.answer:,.0f} tokens"
-    peak = f"{gpu.flops / 1e12:,.0f} TFLOP/s, {gpu.bandwidth / 1e12:.3g} TB/s, {gpu.memory / 2**30:.0f} GB"
+    memory = f"{size(gpu.memory)} of memory (sold as {gpu.memory / 2**30:.0f})"
+    peak = f"{gpu.flops / 1e12:,.0f} TFLOP/s, {gpu.bandwidth / 1e12:.3g} TB/s, {memory}"
     console.print(dim(f"{batch}: {_short(draw.tokens)} tokens trained"), soft_wrap=True)
     console.print(dim(f"{gpu.name}: {peak}"), soft_wrap=True)
 
 
-def _table(costs: Sequence[Cost]) -> Table:
-    table = Table.grid(padding=(0, 3))
-    table.add_column(no_wrap=True)
-    for _ in costs:
-        table.add_column(justify="right", no_wrap=True)
-    table.add_row("", *(Text(f"\n{counted(one.count, 'GPU')}", "bold") for one in costs))
-    for name, cells in _rows(costs):
-        head = not name.startswith(" ")
-        style = "bold" if head else "dim" if name.startswith("    ") else ""
-        first = Text(f"\n{name}" if head else name, style)
-        table.add_row(first, *(Text(f"\n{cell}" if head else cell, style) for cell in cells))
-    return table
+def _table(rows: Sequence[tuple[str, list[str]]], width: int) -> Iterator[Text]:
+    """As many columns as fit side by side, the others below, with the names again: nothing is cut."""
+    first = max(len(name) for name, _ in rows)
+    wide = [GAP + max(map(len, column)) for column in zip(*(cells for _, cells in rows), strict=True)]
+    for columns in _side_by_side(wide, width - first):
+        for name, cells in rows:
+            head = not name.startswith(" ")
+            line = name.ljust(first) + "".join(cells[one].rjust(wide[one]) for one in columns)
+            yield colored("\n" * head + line.rstrip(), "bold" if head else "dim" if name.startswith("    ") else "")
+
+
+def _side_by_side(wide: Sequence[int], room: int) -> list[list[int]]:
+    """Columns by their widths, one at least in each part."""
+    every: list[list[int]] = [[]]
+    for one, width in enumerate(wide):
+        if every[-1] and sum(wide[other] for other in every[-1]) + width > room:
+            every.append([])
+        every[-1].append(one)
+    return every
 
 
 def _rows(costs: Sequence[Cost]) -> Iterator[tuple[str, list[str]]]:
     def each(of: Callable[[Cost], str]) -> list[str]:
         return [of(one) for one in costs]
 
-    yield "shared out", each(lambda one: "" if one.fits else "does not fit")
+    yield "", each(lambda one: counted(one.count, "GPU"))
+    yield "shared out", each(_whose)
     yield "  ranks that train", each(lambda one: f"{one.layout.trainers:,}")
     if any(one.layout.servers for one in costs):
         yield "  servers", each(_servers)
+    if any(one.idle for one in costs):
+        yield "  idle", each(lambda one: f"{one.idle:,}" if one.idle else "-")
     yield from _of_memory(costs)
     yield from _of_servers(costs)
     yield "a step", each(lambda one: seconds(one.seconds) if one.fits else "-")
@@ -101,6 +118,12 @@ def _rows(costs: Sequence[Cost]) -> Iterator[tuple[str, list[str]]]:
     yield f"  tokens {verb} a second", each(lambda one: f"{_short(one.tokens)}" if one.fits else "-")
 
 
+def _whose(one: Cost) -> str:
+    if not one.fits:
+        return "does not fit"
+    return "as asked" if one.is_fixed else ""
+
+
 def _servers(one: Cost) -> str:
     if one.layout.alone:
         return "this process"
@@ -109,13 +132,13 @@ def _servers(one: Cost) -> str:
 
 def _of_memory(costs: Sequence[Cost]) -> Iterator[tuple[str, list[str]]]:
     yield "memory of a rank", [size(one.rank.peak) for one in costs]
-    there = [{part.name: size(part.bytes) for part in _held(one)} for one in costs]
+    there = [{part.name: _bytes(part.bytes) for part in _held(one)} for one in costs]
     for one, parts in zip(costs, there, strict=True):
         for name, count in one.rank.at_the_head.items():
-            parts.setdefault(name, f"({size(count)})" if count else "-")
+            parts.setdefault(name, f"({_bytes(count)})" if count else "-")
     for name in dict.fromkeys(name for parts in there for name in parts):
         yield f"  {name}", [parts.get(name, "-") for parts in there]
-    yield "  of its GPU", [f"{one.rank.peak / one.gpu.memory:.0%}" for one in costs]
+    yield "  of its GPU", [f"{two(100 * one.rank.peak / one.gpu.memory)}%" for one in costs]
 
 
 def _held(one: Cost) -> list[Part]:
@@ -129,7 +152,7 @@ def _of_servers(costs: Sequence[Cost]) -> Iterator[tuple[str, list[str]]]:
         return
     yield "memory of a server", [size(one.weights + one.room) if one else "-" for one in servers]
     yield "  weights", [size(one.weights) if one else "-" for one in servers]
-    yield "  room for keys and values", [size(one.room) if one else "-" for one in servers]
+    yield "  room for keys and values", [_bytes(one.room) if one else "-" for one in servers]
     yield "  answers at a time", [f"{one.rows:,}" if one else "-" for one in servers]
 
 
@@ -137,16 +160,33 @@ def _part(one: Cost, name: str) -> str:
     part = next((part for part in one.parts if part.name == name), None)
     if part is None or not one.fits:
         return "-"
-    if part.seconds < 0.005 and part.hidden > 0.05:
-        return f"{seconds(part.hidden)} hidden"
-    return seconds(part.seconds)
+    return _taken(part)
+
+
+def _taken(part: Seconds) -> str:
+    """The step is longer by; of what goes on beside other work to its end, how long that is."""
+    return seconds(part.seconds) if part.seconds or not part.hidden else f"{seconds(part.hidden)} hidden"
 
 
 def seconds(value: float) -> str:
-    """0.12 s, 34 s, 410 s, 1,300 s."""
-    if value < 0.005:
-        return "0 s"
-    return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"
+    """Two digits that count: 0.12 s, 1.3 s, 410 s, 1,300 s, 6.1 ms, 0.31 us; - where there is nothing."""
+    if not value:
+        return "-"
+    for scale, unit in ((1.0, "s"), (1e3, "ms")):
+        if value * scale >= 0.0995:
+            return f"{two(value * scale)} {unit}"
+    return f"{two(value * 1e6)} us"
+
+
+def two(number: float) -> str:
+    """A number with two digits that count, more before the point: 0.012, 3.0, 45, 1,234."""
+    near = float(f"{number:.1e}")
+    digits = max(0, 1 - floor(log10(near))) if near > 0 else 0
+    return f"{number:,.{digits}f}"
+
+
+def _bytes(count: float) -> str:
+    return size(count) if count else "-"
 
 
 def _short(number: float) -> str:
@@ -154,7 +194,7 @@ def _short(number: float) -> str:
     for unit, name in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
         if number >= unit:
             return f"{number / (1e3 if name == ' k' else unit):,.3g}{name}"
-    return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
+    return two(number)
 
 
 def _scaled(number: float) -> str:
@@ -178,8 +218,10 @@ def _advice(costs: Sequence[Cost], console: Console) -> None:
 
 
 def _refusal(one: Cost) -> Iterator[Text]:
+    for layout, taken in one.others if one.is_fixed else ():
+        yield Text(f"{shares(one.layout)} is what the recipe asks for; {shares(layout)} fits: {seconds(taken)}")
     if one.refused:
-        yield Text(f"{one.refused}: give it more GPUs, or a smaller model")
+        yield Text(one.refused if one.is_fixed else f"{one.refused}: give it more GPUs, or a smaller model")
         return
     takes = size(one.rank.peak)
     yield Text(f"does not fit: a rank takes at least {takes}, and {one.gpu.name} has {size(int(one.gpu.memory))}")
@@ -202,11 +244,21 @@ def _pace(one: Cost) -> Iterator[Text]:
     if one.run.draw.units < one.layout.trainers:
         idle = one.layout.trainers - one.run.draw.units
         yield dim(f"{idle:,} ranks have nothing to do: an optimiser step has {one.run.draw.units:,} pieces")
-    if one.why:
-        shares = f"{one.layout.trainers:,} + {one.layout.sampling:,}"
-        yield dim(f"{shares} is the fastest that fits ({one.why})")
+    yield from map(dim, _choice(one))
     for change in one.changes[:CHANGES]:
-        yield joined(colored(change.key, "cyan"), dim(f"  -> {seconds(change.seconds)}  {change.price}"))
+        anew = f" with {shares(change.layout)}" if change.layout != one.layout else ""
+        yield joined(colored(change.key, "cyan"), dim(f"  -> {seconds(change.seconds)}{anew}  {change.price}"))
+
+
+def _choice(one: Cost) -> Iterator[str]:
+    """How GPUs were shared out, beside other ways."""
+    others = "; ".join(f"{shares(layout)}: {seconds(taken)}" for layout, taken in one.others)
+    if one.is_fixed:
+        yield f"{shares(one.layout)} is what the recipe asks for" + (f"; faster is {others}" if others else "")
+    elif others:
+        yield f"{shares(one.layout)} is the fastest that fits ({others})"
+    if one.idle:
+        yield f"{counted(one.idle, 'GPU')} idle: no way to use more of them makes a step shorter"
 
 
 # ------------------------------------------------------------------------------------------------------- formulas
@@ -221,9 +273,9 @@ def show_sources(result: Plan, console: Console) -> None:
         table.add_column(justify="right", no_wrap=True)
         table.add_column(style="dim")
         for held in _held(one):
-            table.add_row(f"  {held.name}", size(held.bytes), held.formula)
+            table.add_row(f"  {held.name}", _bytes(held.bytes), held.formula)
         for part in one.parts if one.fits else ():
-            table.add_row(f"  {part.name}", seconds(part.seconds), part.formula)
+            table.add_row(f"  {part.name}", _taken(part), part.formula)
         console.print(table)
     console.print(joined("\n", bold("rates")))
     table = Table.grid(padding=(0, 2))

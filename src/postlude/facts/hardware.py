@@ -34,6 +34,7 @@ class Gpu:
 
 NVLINK = "half of its NVLink is one way"
 DGX = "network as in a DGX, for each GPU"
+HOME = "PCIe 4.0; network assumed: 100 Gb/s a host of 8"
 
 
 def _gpu(name: str, flops: float, flops32: float, tera: float, gb: float, link: float, network: float, by: str) -> Gpu:
@@ -83,18 +84,24 @@ GPUS: Mapping[str, Gpu] = {
         3.1,
         "NVIDIA L40S data sheet; PCIe 4.0; network assumed: 200 Gb/s a host of 8",
     ),
-    "rtx4090": _gpu(
-        "RTX 4090",
-        165,
-        82.6,
-        1.008,
-        24,
+    "l4": _gpu(
+        "L4", 121, 30.3, 0.3, 24, 32, 1.6, f"NVIDIA L4 data sheet (half of what it gives with sparsity); {HOME}"
+    ),
+    "a10": _gpu("A10", 125, 31.2, 0.6, 24, 32, 1.6, f"NVIDIA A10 data sheet; {HOME}"),
+    "rtx3090": _gpu("RTX 3090", 71, 35.6, 0.936, 24, 32, 1.6, f"NVIDIA GA102 whitepaper, sums in float32; {HOME}"),
+    "rtx4090": _gpu("RTX 4090", 165, 82.6, 1.008, 24, 32, 1.6, f"NVIDIA Ada whitepaper, sums in float32; {HOME}"),
+    "rtx5090": _gpu(
+        "RTX 5090",
+        209.5,
+        104.8,
+        1.792,
         32,
+        64,
         1.6,
-        "NVIDIA Ada whitepaper; PCIe 4.0; network assumed: 100 Gb/s a host of 8",
+        "NVIDIA RTX Blackwell whitepaper, sums in float32; PCIe 5.0; network assumed: 100 Gb/s a host of 8",
     ),
 }
-"""Name on the command line -> GPU."""
+"""Name on the command line -> GPU. One without bfloat16 in its tensor cores (T4, V100) has no place here."""
 PER_HOST = 8
 """GPUs of a host."""
 

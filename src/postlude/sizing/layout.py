@@ -37,18 +37,35 @@ ALONE = Layout(1, 1, 1, alone=True)
 """One process, with its own sampler."""
 
 
+SINGLY = 64
+"""Up to here every number of ranks and of servers is tried; above, whole hosts of ranks."""
+MOST_TRAINERS, MOST_SERVERS = 4096, 1024
+"""That a recipe can ask for (`engine.trainers`, `engine.servers.count`)."""
+
+
+def numbers(most: int) -> list[int]:
+    """Of ranks, or of servers, that are tried: each up to 64, whole hosts up to 1,024, eight hosts at a time beyond.
+    What is tried with fewer GPUs is tried with more too, so more are never slower."""
+    every = [
+        *range(1, SINGLY),
+        *range(SINGLY, MOST_SERVERS, PER_HOST),
+        *range(MOST_SERVERS, MOST_TRAINERS + 1, PER_HOST**2),
+    ]
+    return [one for one in every if one <= most]
+
+
 def layouts(count: int, gpus: int) -> Iterator[Layout]:
-    """Ways to share so many GPUs out, with servers of so many each: every way in one host, whole hosts beyond."""
-    if count <= PER_HOST:
-        trainers = range(1, count - gpus + 1)
-    else:
-        eighths = {count * share // 8 // PER_HOST * PER_HOST for share in range(1, 8)}
-        powers = {PER_HOST * 2**n for n in range(14)}
-        trainers = sorted({1, 2, 4, *powers, *eighths, *(count - many for many in powers if many < count)} - {0})
-    for ranks in trainers:
-        servers = (count - ranks) // gpus
-        if servers >= 1 and ranks < count:
+    """Ways to share so many GPUs out, with servers of so many each; some GPUs may stay idle."""
+    for servers in numbers(min(slots(count, gpus), MOST_SERVERS)):
+        for ranks in numbers(count - servers * gpus):
             yield Layout(ranks, servers, gpus)
+
+
+def slots(count: int, gpus: int) -> int:
+    """Servers of so many GPUs each that find a place: none is cut over two hosts that one can hold."""
+    if gpus > PER_HOST:
+        return count // gpus
+    return count // PER_HOST * (PER_HOST // gpus) + count % PER_HOST // gpus
 
 
 def widths(count: int) -> Iterator[int]:

@@ -85,10 +85,21 @@ def parts_of(step: Step) -> list[Seconds]:
 
 
 def total(parts: Sequence[Seconds], lag: int) -> float:
-    """Seconds of a step: one after the other, or the longer of sampling and learning where they go on together."""
-    sums = {phase: sum(one.seconds for one in parts if one.phase == phase) for phase in ("sample", "learn")}
-    rest = sum(one.seconds for one in parts if one.phase in ("publish", "drive"))
-    return (max(sums.values()) if lag else sum(sums.values())) + rest
+    """Seconds of a step."""
+    return together(*phases(parts), lag)
+
+
+def phases(parts: Sequence[Seconds]) -> tuple[float, float, float]:
+    """Seconds of sampling, of learning, and of what comes after both."""
+    sums = {"sample": 0.0, "learn": 0.0, "publish": 0.0, "drive": 0.0}
+    for one in parts:
+        sums[one.phase] += one.seconds
+    return sums["sample"], sums["learn"], sums["publish"] + sums["drive"]
+
+
+def together(sampling: float, learning: float, rest: float, lag: int) -> float:
+    """One after the other, or the longer of sampling and learning where they go on together."""
+    return (max(sampling, learning) if lag else sampling + learning) + rest
 
 
 # ---------------------------------------------------------------------------------------------------- sampling
